@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where the bytes of an image live.
+ *
+ * A small table of operations, so that the core never calls the
+ * operating system itself and runs unchanged over a file, a block
+ * device, the crash simulator or (later) an NBD server.  Operations
+ * return -1 and set errno; they are raw: reads and writes may be short
+ * or fail with EINTR like the system calls of the same name.  The core
+ * uses them only through the storage_* functions below, which finish
+ * what was begun and turn failures into a struct vdi_error that names
+ * the file, the operation, offset and count.
+ *
+ * Thread-safety: all operations may be called at any time from any
+ * thread, except make_writable and close, which need the storage alone.
+ *
+ * All offsets and lengths are bytes from the start of the file.
+ */
+#ifndef VDI_STORAGE_H
+#define VDI_STORAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+struct storage;
+
+enum storage_advice {
+  STORAGE_NORMAL, STORAGE_RANDOM, STORAGE_SEQUENTIAL, STORAGE_WILLNEED
+};
+
+struct storage_ops {
+  ssize_t (*pread) (struct storage *, void *buf, size_t count,
+                    uint64_t offset);
+
+  /* durable: the bytes written are on stable storage on return
+   * (RWF_DSYNC).  ENOTSUP, with nothing written, if there is no such
+   * thing here.
+   */
+  ssize_t (*pwrite) (struct storage *, const void *buf, size_t count,
+                     uint64_t offset, bool durable);
+
+  /* Every write, size change, punch and zero that returned before this
+   * was called is on stable storage when this returns 0.  When it
+   * fails, nothing may be assumed of any of them, and a later success
+   * promises nothing for them (reliability.md 3.1, fsyncgate).
+   */
+  int (*sync) (struct storage *);
+
+  int (*size) (struct storage *, uint64_t *size);
+
+  /* Shrink, or grow with bytes that read as zeros and take no space.
+   * ENOTSUP on a block device.
+   */
+  int (*truncate) (struct storage *, uint64_t size);
+
+  /* Make a range inside the file read as zeros and give its space back.
+   * ENOTSUP (EOPNOTSUPP is the same number) if it cannot be done
+   * without writing zeros.
+   */
+  int (*punch) (struct storage *, uint64_t offset, uint64_t length);
+
+  /* Make a range inside the file read as zeros and keep (or take) its
+   * space.  ENOTSUP if it cannot be done without writing zeros.
+   */
+  int (*zero) (struct storage *, uint64_t offset, uint64_t length);
+
+  /* Take the space for a range, growing the file as needed; what was not
+   * there before reads as zeros.  ENOTSUP if there is no such thing.
+   */
+  int (*provision) (struct storage *, uint64_t offset, uint64_t length);
+
+  /* Is the file at offset a hole (reads as zeros and takes no space) or
+   * data, and up to where (*end, at most limit)?  A storage that does
+   * not know says data up to limit.  offset < limit <= size.
+   */
+  int (*extent) (struct storage *, uint64_t offset, uint64_t limit,
+                 bool *hole, uint64_t *end);
+
+  /* A hint; failure means nothing.  length 0 means to the end. */
+  int (*advise) (struct storage *, uint64_t offset, uint64_t length,
+                 enum storage_advice);
+
+  /* Take the locks of a reader (writer false) or of a writer, which
+   * includes the reader's: upgrading is calling it again.  EBUSY if
+   * somebody else's locks forbid it; the message says who.  A no-op if
+   * the storage was opened without locks.
+   */
+  int (*lock) (struct storage *, bool writer, struct vdi_error *);
+
+  /* Can it be written to at all?  0, or -1 and errno (EROFS, EACCES...) */
+  int (*writable) (struct storage *);
+
+  void (*close) (struct storage *); /* frees the storage, too */
+};
+
+struct storage {
+  const struct storage_ops *ops;
+  char *name;                   /* for messages: the file's name, absolute */
+
+  /* Space that the file gains by truncate reads as zeros until written.
+   * False on block devices and the like, where it holds old bytes and
+   * where the size cannot be changed.
+   */
+  bool grows_zero;
+};
+
+/* Open a file or a block device.  Without write access (or if
+ * want_write is false) it is opened for reading only; nothing is ever
+ * changed by opening.  Closed on exec.  locks: take none if false.
+ * Errors as open(2); EINVAL if it is neither a file nor a block device.
+ */
+extern int storage_open_file (const char *filename, bool want_write,
+                              bool locks, struct storage **,
+                              struct vdi_error *);
+
+/* Create a new file that must not exist yet (EEXIST), for reading and
+ * writing, mode 0600 as VirtualBox does (vdi-format.md 7.1).
+ */
+extern int storage_create_file (const char *filename, bool locks,
+                                struct storage **, struct vdi_error *);
+
+/* The checked forms.  what says for the message what is being read or
+ * written ("header", "block map", "data"...).  The error keeps the
+ * errno of the operation; reading past the end of the file is EIO.
+ */
+extern int storage_read (struct storage *, void *buf, size_t count,
+                         uint64_t offset, const char *what,
+                         struct vdi_error *);
+extern int storage_write (struct storage *, const void *buf, size_t count,
+                          uint64_t offset, const char *what,
+                          struct vdi_error *);
+/* One durable write, see pwrite above.  Returns 0 if all of it is on
+ * stable storage, -1 with error->err ENOTSUP if that is not to be had,
+ * -1 with another error if it is not known what is there.
+ */
+extern int storage_write_durable (struct storage *, const void *buf,
+                                  size_t count, uint64_t offset,
+                                  const char *what, struct vdi_error *);
+extern int storage_sync (struct storage *, struct vdi_error *);
+extern int storage_size (struct storage *, uint64_t *, struct vdi_error *);
+extern int storage_truncate (struct storage *, uint64_t size,
+                             struct vdi_error *);
+/* These fail silently with ENOTSUP: then error->message is set too, but
+ * callers do something else instead.
+ */
+extern int storage_punch (struct storage *, uint64_t offset, uint64_t length,
+                          struct vdi_error *);
+extern int storage_zero (struct storage *, uint64_t offset, uint64_t length,
+                         struct vdi_error *);
+extern int storage_provision (struct storage *, uint64_t offset,
+                              uint64_t length, struct vdi_error *);
+extern int storage_extent (struct storage *, uint64_t offset, uint64_t limit,
+                           bool *hole, uint64_t *end, struct vdi_error *);
+/* Write zeros, in pieces of bounded memory. */
+extern int storage_write_zeroes (struct storage *, uint64_t offset,
+                                 uint64_t length, const char *what,
+                                 struct vdi_error *);
+extern void storage_advise (struct storage *, uint64_t offset,
+                            uint64_t length, enum storage_advice);
+extern int storage_lock (struct storage *, bool writer, struct vdi_error *);
+extern void storage_close (struct storage *); /* NULL is allowed */
+
+#endif /* VDI_STORAGE_H */
