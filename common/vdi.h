@@ -80,6 +80,9 @@ struct vdi_options {
   /* Called with one line for the person who opened the image (warn),
    * or for the one who debugs (debug); may be called from any thread
    * and must not call back into the core.  NULL: nobody wants to know.
+   * A debug message begins with its topic and a colon, so that it can be
+   * asked for alone: "chain: " (looking for parents), "lock: ",
+   * "commit: " (barriers, reserve, giving back).
    */
   void (*warn) (void *opaque, const char *message);
   void (*debug) (void *opaque, const char *message);
@@ -135,6 +138,12 @@ extern uint64_t vdi_size (const struct vdi *);
  * NULL beyond the last.
  */
 extern const char *vdi_level_name (const struct vdi *, size_t level);
+
+/* Is there a child of this image nearby, that no longer fits once this
+ * image is written to?  1 with *child (malloc) naming it, 0 if none was
+ * found, -1 on error.  See discover_child.
+ */
+extern int vdi_find_child (struct vdi *, char **child, struct vdi_error *);
 
 /* Flags of the writing calls. */
 #define VDI_FUA      1          /* on stable storage on return */
