@@ -38,6 +38,14 @@ extern int discover_parent (const char *child, const struct vdi_uuid *uuid,
                             const struct vdi_options *options,
                             char **filename, struct vdi_error *);
 
+/* Find the file whose image UUID is *uuid in some directories.  Returns 1
+ * with *filename (malloc), 0 if there is none, -1 on error: EINVAL and
+ * both names if there are two.
+ */
+extern int discover_image (const char *const *dirs, size_t nr_dirs,
+                           const struct vdi_uuid *uuid, char **filename,
+                           struct vdi_error *);
+
 /* Is there an image whose parent is *uuid in the directory of filename,
  * in its Snapshots directory or in the directory above, or does a .vbox
  * file beside it (or in the directory above) know a child of it?
