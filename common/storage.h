@@ -117,7 +117,8 @@ extern int storage_open_file (const char *filename, bool want_write,
                               struct vdi_error *);
 
 /* Create a new file that must not exist yet (EEXIST), for reading and
- * writing, mode 0600 as VirtualBox does (vdi-format.md 7.1).
+ * writing, mode 0600 as VirtualBox does (vdi-format.md 7.1).  The first
+ * sync brings its name to stable storage, too.
  */
 extern int storage_create_file (const char *filename, bool locks,
                                 struct storage **, struct vdi_error *);

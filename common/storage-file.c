@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A storage that is a file or a block device of this machine.
+ *
+ * The only file of the core that calls the operating system.  What the
+ * file system turns out not to support is remembered, so that it is
+ * asked only once.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/falloc.h>
+#include <linux/fs.h>
+
+#include "error.h"
+#include "storage.h"
+#include "storage-lock.h"
+
+struct file {
+  struct storage st;            /* first, so that one is the other */
+
+  /* Set when opened, constant ever after. */
+  int fd;
+  bool block_device;
+  unsigned sector;              /* of a block device, bytes */
+  int not_writable;             /* 0, or the errno that says why */
+  bool use_locks;
+
+  /* Learned; any thread may clear one at any time. */
+  _Atomic bool can_durable, can_punch, can_zero, can_provision, can_extent;
+
+  /* The directory does not yet know of this new file for certain. */
+  _Atomic bool new_name;
+
+  pthread_mutex_t lock;         /* protects locks */
+  struct file_locks locks;
+};
+
+static struct file *
+to_file (struct storage *st)
+{
+  return (struct file *) st;
+}
+
+/* The many ways to say that something is not supported here, told by
+ * one number.  Those that will be said of every later request, too,
+ * clear *can; EINVAL may be about this one only (its alignment).
+ */
+static int
+normalise (_Atomic bool *can)
+{
+  switch (errno) {
+  case EOPNOTSUPP:              /* the same number as ENOTSUP */
+  case ENODEV:
+  case ENOSYS:
+  case ENOTTY:
+    atomic_store_explicit (can, false, memory_order_relaxed);
+    errno = ENOTSUP;
+    break;
+  case EINVAL:
+    errno = ENOTSUP;
+    break;
+  }
+  return -1;
+}
+
+static bool
+may (_Atomic bool *can)
+{
+  if (atomic_load_explicit (can, memory_order_relaxed))
+    return true;
+  errno = ENOTSUP;
+  return false;
+}
+
+/* Offsets that the system has no number for cannot be asked about. */
+static bool
+in_range (uint64_t offset, uint64_t length)
+{
+  if (offset <= INT64_MAX && length <= INT64_MAX - offset)
+    return true;
+  errno = EFBIG;
+  return false;
+}
+
+static ssize_t
+file_pread (struct storage *st, void *buf, size_t count, uint64_t offset)
+{
+  if (!in_range (offset, count))
+    return 0;                   /* no file is that long */
+  return pread (to_file (st)->fd, buf, count, offset);
+}
+
+static ssize_t
+file_pwrite (struct storage *st, const void *buf, size_t count,
+             uint64_t offset, bool durable)
+{
+  struct file *f = to_file (st);
+  struct iovec iov = { .iov_base = (void *) buf, .iov_len = count };
+  ssize_t r;
+
+  if (!in_range (offset, count))
+    return -1;
+  if (!durable)
+    return pwrite (f->fd, buf, count, offset);
+
+  if (!may (&f->can_durable))
+    return -1;
+  r = pwritev2 (f->fd, &iov, 1, offset, RWF_DSYNC);
+  if (r == -1)
+    return normalise (&f->can_durable);
+  return r;
+}
+
+/* A file that was just created is only on stable storage when its
+ * directory knows of it.
+ */
+static int
+sync_directory (const char *name)
+{
+  char *copy = strdup (name);
+  int fd, r, err;
+
+  if (copy == NULL)
+    return -1;
+  fd = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  err = errno;
+  free (copy);
+  if (fd == -1) {
+    errno = err;
+    return -1;
+  }
+  r = fsync (fd);
+  err = errno;
+  close (fd);
+  /* Some file systems cannot, and need not. */
+  if (r == -1 && err == EINVAL)
+    return 0;
+  errno = err;
+  return r;
+}
+
+static int
+file_sync (struct storage *st)
+{
+  struct file *f = to_file (st);
+
+  if (fdatasync (f->fd) == -1)
+    return -1;
+  if (atomic_load (&f->new_name)) {
+    if (sync_directory (f->st.name) == -1)
+      return -1;
+    atomic_store (&f->new_name, false);
+  }
+  return 0;
+}
+
+static int
+file_size (struct storage *st, uint64_t *size)
+{
+  struct file *f = to_file (st);
+  struct stat sb;
+
+  if (f->block_device)
+    return ioctl (f->fd, BLKGETSIZE64, size);
+  if (fstat (f->fd, &sb) == -1)
+    return -1;
+  *size = sb.st_size;
+  return 0;
+}
+
+static int
+file_truncate (struct storage *st, uint64_t size)
+{
+  struct file *f = to_file (st);
+
+  if (f->block_device) {
+    errno = ENOTSUP;
+    return -1;
+  }
+  if (!in_range (size, 0))
+    return -1;
+  return ftruncate (f->fd, size);
+}
+
+static int
+allocate (struct file *f, int mode, uint64_t offset, uint64_t length)
+{
+  if (!in_range (offset, length))
+    return -1;
+  /* Block devices take whole sectors only. */
+  if (f->block_device && (offset | length) & (f->sector - 1)) {
+    errno = ENOTSUP;
+    return -1;
+  }
+  return fallocate (f->fd, mode, offset, length);
+}
+
+static int
+file_punch (struct storage *st, uint64_t offset, uint64_t length)
+{
+  struct file *f = to_file (st);
+
+  if (!may (&f->can_punch))
+    return -1;
+  /* On a block device, too, the range reads as zeros afterwards, without
+   * anybody having written them, or this fails.
+   */
+  if (allocate (f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                offset, length) == -1)
+    return normalise (&f->can_punch);
+  return 0;
+}
+
+/* Take the space of a range, without growing the file. */
+static int
+keep_space (struct file *f, uint64_t offset, uint64_t length)
+{
+  if (!may (&f->can_provision))
+    return -1;
+  if (allocate (f, FALLOC_FL_KEEP_SIZE, offset, length) == -1)
+    return normalise (&f->can_provision);
+  return 0;
+}
+
+static int
+file_zero (struct storage *st, uint64_t offset, uint64_t length)
+{
+  struct file *f = to_file (st);
+
+  if (may (&f->can_zero)) {
+    if (allocate (f, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                  offset, length) == 0)
+      return 0;
+    normalise (&f->can_zero);
+    if (errno != ENOTSUP)
+      return -1;
+  }
+
+  /* tmpfs, for one, knows only the two halves of it.  The first
+   * allocation changes nothing; it finds out whether the last will do,
+   * before anything has been zeroed.
+   */
+  if (f->block_device) {
+    errno = ENOTSUP;
+    return -1;
+  }
+  if (keep_space (f, offset, length) == -1 ||
+      file_punch (st, offset, length) == -1)
+    return -1;
+  return keep_space (f, offset, length);
+}
+
+static int
+file_provision (struct storage *st, uint64_t offset, uint64_t length)
+{
+  struct file *f = to_file (st);
+
+  if (!may (&f->can_provision))
+    return -1;
+  if (allocate (f, 0, offset, length) == -1)
+    return normalise (&f->can_provision);
+  return 0;
+}
+
+/* lseek moves an offset that all threads share, but nothing here ever
+ * uses that offset.
+ */
+static int
+file_extent (struct storage *st, uint64_t offset, uint64_t limit,
+             bool *hole, uint64_t *end)
+{
+  struct file *f = to_file (st);
+  off_t r;
+
+  if (!in_range (limit, 0))
+    return -1;
+
+  *hole = false;
+  *end = limit;
+  if (!may (&f->can_extent))
+    return 0;
+
+  r = lseek (f->fd, offset, SEEK_DATA);
+  if (r == -1 && errno == ENXIO) {      /* no data up to the end */
+    *hole = true;
+    return 0;
+  }
+  if (r > (off_t) offset) {
+    *hole = true;
+    *end = (uint64_t) r < limit ? (uint64_t) r : limit;
+    return 0;
+  }
+  if (r == (off_t) offset)
+    r = lseek (f->fd, offset, SEEK_HOLE);
+  if (r == -1) {
+    if (errno == EINVAL)        /* the system does not know SEEK_DATA */
+      errno = EOPNOTSUPP;
+    normalise (&f->can_extent);
+    return errno == ENOTSUP ? 0 : -1;
+  }
+  /* Somebody may have punched a hole between the two calls; data is
+   * never a wrong answer.
+   */
+  if (r > (off_t) offset && (uint64_t) r < limit)
+    *end = r;
+  return 0;
+}
+
+static int
+file_advise (struct storage *st, uint64_t offset, uint64_t length,
+             enum storage_advice advice)
+{
+  static const int advices[] = {
+    [STORAGE_NORMAL] = POSIX_FADV_NORMAL,
+    [STORAGE_RANDOM] = POSIX_FADV_RANDOM,
+    [STORAGE_SEQUENTIAL] = POSIX_FADV_SEQUENTIAL,
+    [STORAGE_WILLNEED] = POSIX_FADV_WILLNEED,
+  };
+
+  if (!in_range (offset, length))
+    return -1;
+  errno = posix_fadvise (to_file (st)->fd, offset, length, advices[advice]);
+  return errno ? -1 : 0;
+}
+
+static int
+file_storage_lock (struct storage *st, bool writer, struct vdi_error *error)
+{
+  struct file *f = to_file (st);
+  int r;
+
+  if (!f->use_locks)
+    return 0;
+  pthread_mutex_lock (&f->lock);
+  r = file_lock (f->fd, st->name, writer, &f->locks, error);
+  pthread_mutex_unlock (&f->lock);
+  return r;
+}
+
+static int
+file_writable (struct storage *st)
+{
+  errno = to_file (st)->not_writable;
+  return errno ? -1 : 0;
+}
+
+static void
+file_close (struct storage *st)
+{
+  struct file *f = to_file (st);
+
+  /* Nothing waits to be written that close could complain of: what must
+   * not be lost has been synced.
+   */
+  close (f->fd);
+  pthread_mutex_destroy (&f->lock);
+  free (st->name);
+  free (f);
+}
+
+static const struct storage_ops file_ops = {
+  .pread = file_pread,
+  .pwrite = file_pwrite,
+  .sync = file_sync,
+  .size = file_size,
+  .truncate = file_truncate,
+  .punch = file_punch,
+  .zero = file_zero,
+  .provision = file_provision,
+  .extent = file_extent,
+  .advise = file_advise,
+  .lock = file_storage_lock,
+  .writable = file_writable,
+  .close = file_close,
+};
+
+/* Zeroing a range of a block device falls back, inside the kernel, on
+ * writing zeros.  Does this one have a better way?
+ */
+static bool
+device_zeroes (dev_t dev)
+{
+  /* The second is where a partition finds its disk's. */
+  static const char *const where[] = { "", "/.." };
+  char path[128];
+  size_t i;
+
+  for (i = 0; i < sizeof where / sizeof where[0]; ++i) {
+    unsigned long long max = 0;
+    FILE *fp;
+
+    snprintf (path, sizeof path,
+              "/sys/dev/block/%u:%u%s/queue/write_zeroes_max_bytes",
+              major (dev), minor (dev), where[i]);
+    fp = fopen (path, "re");
+    if (fp == NULL)
+      continue;
+    if (fscanf (fp, "%llu", &max) != 1)
+      max = 0;
+    fclose (fp);
+    return max > 0;
+  }
+  return false;
+}
+
+static int
+refuse (const char *filename, struct vdi_error *error)
+{
+  return vdi_set_error (error, EINVAL,
+                        "%s: is neither a regular file nor a block device",
+                        filename);
+}
+
+static bool
+is_storage (const struct stat *sb)
+{
+  return S_ISREG (sb->st_mode) || S_ISBLK (sb->st_mode);
+}
+
+/* Make a storage of an open file.  fd is closed if this fails. */
+static int
+new_file (int fd, const char *filename, int not_writable, bool locks,
+          struct storage **ret, struct vdi_error *error)
+{
+  struct file *f = NULL;
+  struct stat sb;
+  int sector = 512, flags;
+
+  if (fstat (fd, &sb) == -1) {
+    vdi_set_errno (error, errno, "%s: cannot find out what it is", filename);
+    goto err;
+  }
+  if (!is_storage (&sb)) {
+    refuse (filename, error);
+    goto err;
+  }
+  if (S_ISBLK (sb.st_mode) &&
+      (ioctl (fd, BLKSSZGET, &sector) == -1 || sector <= 0)) {
+    vdi_set_errno (error, errno, "%s: cannot find out the sector size",
+                   filename);
+    goto err;
+  }
+  /* O_NONBLOCK was for opening only. */
+  flags = fcntl (fd, F_GETFL);
+  if (flags == -1 || fcntl (fd, F_SETFL, flags & ~O_NONBLOCK) == -1) {
+    vdi_set_errno (error, errno, "%s: cannot open", filename);
+    goto err;
+  }
+
+  f = calloc (1, sizeof *f);
+  if (f == NULL)
+    goto no_memory;
+  f->st.name = realpath (filename, NULL);
+  if (f->st.name == NULL)       /* somebody has moved it already */
+    f->st.name = strdup (filename);
+  if (f->st.name == NULL)
+    goto no_memory;
+  f->st.ops = &file_ops;
+  f->fd = fd;
+  f->block_device = S_ISBLK (sb.st_mode);
+  f->st.grows_zero = !f->block_device;
+  f->sector = sector;
+  f->not_writable = not_writable;
+  f->use_locks = locks;
+  pthread_mutex_init (&f->lock, NULL);
+  atomic_init (&f->can_durable, true);
+  atomic_init (&f->can_punch, true);
+  atomic_init (&f->can_zero, !f->block_device || device_zeroes (sb.st_rdev));
+  atomic_init (&f->can_provision, !f->block_device);
+  atomic_init (&f->can_extent, !f->block_device);
+  atomic_init (&f->new_name, false);
+  *ret = &f->st;
+  return 0;
+
+ no_memory:
+  vdi_set_errno (error, ENOMEM, "%s: cannot open", filename);
+ err:
+  free (f);
+  close (fd);
+  return -1;
+}
+
+/* Opened without waiting, or a FIFO would keep us for ever. */
+#define OPEN_FLAGS (O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+int
+storage_open_file (const char *filename, bool want_write, bool locks,
+                   struct storage **ret, struct vdi_error *error)
+{
+  int not_writable = EROFS;
+  struct stat sb;
+  int fd = -1;
+
+  /* new_file looks again, at what was really opened; this is because
+   * opening some devices is enough to make them do something.
+   */
+  if (stat (filename, &sb) == 0 && !is_storage (&sb))
+    return refuse (filename, error);
+
+  if (want_write) {
+    fd = open (filename, O_RDWR | OPEN_FLAGS);
+    not_writable = fd >= 0 ? 0 : errno;
+  }
+  if (fd == -1 &&
+      (not_writable == EROFS || not_writable == EACCES ||
+       not_writable == EPERM || not_writable == ETXTBSY))
+    fd = open (filename, O_RDONLY | OPEN_FLAGS);
+  if (fd == -1)
+    return vdi_set_errno (error, errno, "%s: cannot open", filename);
+
+  return new_file (fd, filename, not_writable, locks, ret, error);
+}
+
+int
+storage_create_file (const char *filename, bool locks, struct storage **ret,
+                     struct vdi_error *error)
+{
+  int fd;
+
+  fd = open (filename, O_RDWR | O_CREAT | O_EXCL | OPEN_FLAGS, 0600);
+  if (fd == -1)
+    return vdi_set_errno (error, errno, "%s: cannot create", filename);
+  if (new_file (fd, filename, 0, locks, ret, error) == -1) {
+    unlink (filename);
+    return -1;
+  }
+  atomic_store (&to_file (*ret)->new_name, true);
+  return 0;
+}
