@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The disk that is served: see disk.h. */
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "disk.h"
+#include "report.h"
+
+/* Set by disk_start before there are threads, constant until disk_stop. */
+static struct vdi *vdi;
+static struct vdi_machine_disk *machine_disk; /* NULL without machine= */
+
+/* Whether the image can be written to is found out when the first
+ * connection might want to, and for good.  An image that is in use or
+ * damaged leaves this at UNKNOWN: the next connection tries again.
+ */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static enum { UNKNOWN, WRITABLE, READ_ONLY } writing; /* lock */
+
+static int
+create (const struct options *o)
+{
+  struct vdi_create_options co = {
+    .type = o->type,
+    .size = o->size,
+    .block_size = o->block_size,
+    .uuid = o->uuid_given ? &o->uuid : NULL,
+    .comment = o->comment,
+    .parent = o->type == VDI_TYPE_DIFF ? o->parents.name[0] : NULL,
+    .lock = o->lock,
+  };
+  struct vdi_error error;
+
+  if (vdi_create (o->file, &co, &error) == -1)
+    return report (&error);
+  return 0;
+}
+
+static int
+open_image (const struct options *o, const char *filename)
+{
+  struct vdi_options vo;
+  struct vdi_error error;
+
+  vdi_options_init (&vo);
+  vo.lock = o->lock;
+  vo.missing_zero = o->missing_zero;
+  vo.commit_seconds = o->commit_seconds;
+  vo.advice = o->advice;
+  vo.parents = (const char *const *) o->parents.name;
+  vo.nr_parents = o->parents.nr;
+  vo.parent_dirs = (const char *const *) o->parent_dirs.name;
+  vo.nr_parent_dirs = o->parent_dirs.nr;
+  if (machine_disk != NULL) {
+    vo.candidates = (const char *const *) machine_disk->candidates;
+    vo.nr_candidates = machine_disk->nr_candidates;
+  }
+  vo.warn = report_warning;
+  vo.debug = report_debug;
+  if (vdi_open (filename, &vo, &vdi, &error) == -1)
+    return report (&error);
+  return 0;
+}
+
+/* The machine knows its disks by UUID.  Another image in the place of one
+ * of them has somebody else's data.
+ */
+static int
+check_uuid (const struct options *o)
+{
+  struct vdi_info info;
+  char is[VDI_UUID_STRING_SIZE], wanted[VDI_UUID_STRING_SIZE];
+
+  vdi_get_info (vdi, &info);
+  if (vdi_uuid_equal (&info.uuid, &machine_disk->uuid))
+    return 0;
+  nbdkit_error ("%s: the image has the UUID %s, but %s wants the one with "
+                "%s here: put that one back, or serve this one by file=",
+                info.name, vdi_uuid_print (&info.uuid, is), o->machine,
+                vdi_uuid_print (&machine_disk->uuid, wanted));
+  return -1;
+}
+
+static int
+start_machine (const struct options *o)
+{
+  struct vdi_error error;
+
+  if (vdi_machine_find (o->machine, o->snapshot, o->disk,
+                        report_warning, NULL, &machine_disk, &error) == -1)
+    return report (&error);
+  nbdkit_debug ("%s: %s", machine_disk->description, machine_disk->filename);
+  if (open_image (o, machine_disk->filename) == -1)
+    return -1;
+  return check_uuid (o);
+}
+
+int
+disk_start (const struct options *o)
+{
+  if (o->machine != NULL)
+    return start_machine (o);
+
+  if (!o->create)
+    return open_image (o, o->file);
+
+  if (create (o) == -1)
+    return -1;
+  if (open_image (o, o->file) == -1) {
+    /* It is ours, and nobody had the time to put anything into it. */
+    if (unlink (o->file) == -1)
+      nbdkit_error ("%s: cannot be removed again: %m", o->file);
+    return -1;
+  }
+  return 0;
+}
+
+/* An image that has children can be written to, but not they used after. */
+static void
+warn_of_children (void)
+{
+  struct vdi_info info;
+  struct vdi_error error;
+  char *child;
+  int r;
+
+  r = vdi_find_child (vdi, &child, &error);
+  if (r == -1)
+    report_warning (NULL, error.message);
+  if (r != 1)
+    return;
+  vdi_get_info (vdi, &info);
+  nbdkit_error ("warning: %s is the parent of %s, which will no longer fit "
+                "once this disk is written to: use nbdkit -r, or write to a "
+                "new child (create=diff)", info.name, child);
+  free (child);
+}
+
+/* For good reasons that will not go away: serve what can be served. */
+static int
+fall_back_to_read_only (const char *why)
+{
+  struct vdi_info info;
+
+  vdi_get_info (vdi, &info);
+  nbdkit_error ("warning: %s: serving it read-only: %s", info.name, why);
+  writing = READ_ONLY;
+  return 0;
+}
+
+static int
+find_out_writing (void)
+{
+  struct vdi_error error;
+
+  if (machine_disk != NULL && machine_disk->read_only)
+    return fall_back_to_read_only (machine_disk->why_read_only);
+  if (vdi_make_writable (vdi, &error) == -1) {
+    if (error.err == EROFS || error.err == EACCES || error.err == EPERM)
+      return fall_back_to_read_only (error.message);
+    /* Somebody wants to write, so make sure that they notice. */
+    return report (&error);
+  }
+  writing = WRITABLE;
+  warn_of_children ();
+  return 0;
+}
+
+int
+disk_connect (bool readonly)
+{
+  int r = 0;
+
+  if (readonly)
+    return 0;
+  pthread_mutex_lock (&lock);
+  if (writing == UNKNOWN)
+    r = find_out_writing ();
+  if (r == 0)
+    r = writing == WRITABLE;
+  pthread_mutex_unlock (&lock);
+  return r;
+}
+
+struct vdi *
+disk_vdi (void)
+{
+  return vdi;
+}
+
+const char *
+disk_of_machine (void)
+{
+  return machine_disk != NULL ? machine_disk->description : NULL;
+}
+
+void
+disk_stop (void)
+{
+  struct vdi_error error;
+
+  if (vdi != NULL && vdi_close (vdi, &error) == -1)
+    report (&error);
+  vdi = NULL;
+  vdi_machine_disk_free (machine_disk);
+  machine_disk = NULL;
+}
