@@ -207,7 +207,7 @@ allocate (struct file *f, int mode, uint64_t offset, uint64_t length)
     return -1;
   /* Block devices take whole sectors only. */
   if (f->block_device && (offset | length) & (f->sector - 1)) {
-    errno = ENOTSUP;
+    errno = EINVAL;
     return -1;
   }
   return fallocate (f->fd, mode, offset, length);
