@@ -2,6 +2,7 @@
 /* The parameters on nbdkit's command line: see options.h. */
 #include <config.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -145,13 +146,15 @@ set_comment (struct options *o, const char *key, const char *value)
 static int
 set_commit (struct options *o, const char *key, const char *value)
 {
-  unsigned seconds;
+  unsigned long seconds;
+  char *end;
 
-  if (nbdkit_parse_unsigned (key, value, &seconds) == -1)
-    return -1;
-  if (seconds > COMMIT_MAX) {
-    nbdkit_error ("%s=%s: must be at most %d seconds", key, value,
-                  COMMIT_MAX);
+  errno = 0;
+  seconds = strtoul (value, &end, 10);
+  if (!isdigit ((unsigned char) value[0]) || *end != '\0' || errno != 0
+      || seconds > COMMIT_MAX) {
+    nbdkit_error ("%s=%s: must be a number of seconds from 0 to %d",
+                  key, value, COMMIT_MAX);
     return -1;
   }
   o->commit_seconds = seconds;
