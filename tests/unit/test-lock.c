@@ -355,7 +355,6 @@ qemu_nbd_start (bool read_only)
     CHECK (waitpid (pid, NULL, WNOHANG) == 0);
     usleep (100000);
   }
-  free (sock);
   return pid;
 }
 

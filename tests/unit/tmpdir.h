@@ -16,6 +16,7 @@
 
 static char tmpdir[PATH_MAX];   /* absolute */
 static pid_t tmpdir_owner;      /* children that exit leave it alone */
+static char *tmpdir_names[64];  /* what tmpdir_file made, NULL after the last */
 
 static int
 tmpdir_remove_one (const char *path, const struct stat *sb, int type,
@@ -30,6 +31,10 @@ tmpdir_remove_one (const char *path, const struct stat *sb, int type,
 static void
 tmpdir_remove (void)
 {
+  size_t i;
+
+  for (i = 0; tmpdir_names[i] != NULL; ++i)
+    free (tmpdir_names[i]);
   if (getpid () == tmpdir_owner)
     nftw (tmpdir, tmpdir_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -45,14 +50,17 @@ tmpdir_make (void)
   CHECK (atexit (tmpdir_remove) == 0);
 }
 
-/* The name of a file in it; a new string, for ever. */
+/* The name of a file in it, valid until the test exits. */
 static inline char *
 tmpdir_file (const char *name)
 {
-  char *r;
+  size_t i;
 
-  CHECK (asprintf (&r, "%s/%s", tmpdir, name) != -1);
-  return r;
+  for (i = 0; tmpdir_names[i] != NULL; ++i)
+    ;
+  CHECK (i + 1 < sizeof tmpdir_names / sizeof tmpdir_names[0]);
+  CHECK (asprintf (&tmpdir_names[i], "%s/%s", tmpdir, name) != -1);
+  return tmpdir_names[i];
 }
 
 #endif /* VDI_TMPDIR_H */
