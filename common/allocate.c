@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The first write into a block: see chain.h.
+ *
+ * An allocating write costs what was written, where the file reads as
+ * zeros anyway; commit.c decides where and in which order, this file what
+ * has to be in the block before its entry may be published.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "chain.h"
+
+#define COPY_PIECE (UINT64_C (1) << 20)
+
+/* Write a part of a new block with zeros, unless they are there. */
+static int
+write_zeros (struct vdi *vdi, const struct new_block *nb, uint64_t offset,
+             uint64_t length, struct vdi_error *error)
+{
+  if (nb->zeroed || length == 0)
+    return 0;
+  return storage_write_zeroes (vdi->levels[0]->st, offset, length, "data",
+                               error);
+}
+
+/* Copy from where the run is to the same image's file at offset. */
+static int
+copy_run (struct vdi *vdi, const struct run *run, uint64_t offset,
+          struct vdi_error *error)
+{
+  const uint64_t piece = MIN (run->length, COPY_PIECE);
+  void *buf = malloc (piece);
+  uint64_t done, n;
+  int r = 0;
+
+  if (buf == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s: copying a block",
+                          vdi->levels[0]->name);
+  for (done = 0; r == 0 && done < run->length; done += n) {
+    n = MIN (piece, run->length - done);
+    r = storage_read (vdi->levels[run->level]->st, buf, n,
+                      run->file_offset + done, "data", error);
+    if (r == 0)
+      r = storage_write (vdi->levels[0]->st, buf, n, offset + done, "data",
+                         error);
+  }
+  free (buf);
+  return r;
+}
+
+/* Write what the parents show of [from, to) of the disk into the new
+ * block, whose byte for disk position 0 would be at file_base.
+ */
+static int
+copy_up (struct vdi *vdi, const struct new_block *nb, uint64_t file_base,
+         uint64_t from, uint64_t to, struct vdi_error *error)
+{
+  struct run run;
+  int r;
+
+  FOR_EACH_RUN (run, pos, vdi, 1, from, to - from) {
+    switch (run.place) {
+    case PLACE_ZERO:
+      r = write_zeros (vdi, nb, file_base + pos, run.length, error);
+      break;
+    case PLACE_DATA:
+      r = copy_run (vdi, &run, file_base + pos, error);
+      break;
+    default:
+      r = chain_missing (vdi, &run, pos, error);
+    }
+    if (r == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* Write the old content of [from, to) of a block. */
+static int
+write_old (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
+           uint32_t block, uint64_t from, uint64_t to,
+           struct vdi_error *error)
+{
+  const struct image *img = vdi->levels[0];
+  const uint64_t start = (uint64_t) block << img->block_shift;
+  /* Modulo 2^64, which the additions that follow undo. */
+  const uint64_t file_base =
+    vdi_block_offset (&img->header, nb->index) - start;
+  uint64_t shown = from;
+
+  if (old_entry == VDI_FREE && start + from < vdi->size) {
+    shown = MIN (to, vdi->size - start);
+    if (copy_up (vdi, nb, file_base, start + from, start + shown,
+                 error) == -1)
+      return -1;
+  }
+  return write_zeros (vdi, nb, file_base + start + shown, to - shown, error);
+}
+
+static int
+write_block (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
+             const struct piece *p, const void *buf, struct vdi_error *error)
+{
+  const struct image *img = vdi->levels[0];
+  const uint64_t offset =
+    vdi_block_offset (&img->header, nb->index) + p->in_block;
+  int r;
+
+  r = buf != NULL
+    ? storage_write (img->st, buf, p->length, offset, "data", error)
+    : write_zeros (vdi, nb, offset, p->length, error);
+  if (r == -1 || !nb->deferred)
+    return r;
+  if (write_old (vdi, nb, old_entry, p->block, 0, p->in_block, error) == -1)
+    return -1;
+  return write_old (vdi, nb, old_entry, p->block, p->in_block + p->length,
+                    img->header.block_size, error);
+}
+
+/* The block's stripe is held. */
+static int
+allocate_locked (struct vdi *vdi, const struct piece *p, const void *buf,
+                 struct vdi_error *error)
+{
+  struct commit *c = vdi->levels[0]->commit;
+  const uint32_t entry = blockmap_get (&vdi->levels[0]->map, p->block);
+  struct new_block nb;
+
+  if (vdi_entry_is_allocated (entry))
+    return 1;
+  if (commit_take_index (c, &nb, error) == -1)
+    return -1;
+  if (write_block (vdi, &nb, entry, p, buf, error) == -1) {
+    commit_return_index (c, &nb);
+    return -1;
+  }
+  return commit_publish (c, p->block, &nb, error);
+}
+
+int
+allocate_block (struct vdi *vdi, const struct piece *p, const void *buf,
+                struct vdi_error *error)
+{
+  struct commit *c = vdi->levels[0]->commit;
+  pthread_mutex_t *stripe = chain_stripe (vdi, p->block);
+  int r;
+
+  if (commit_enter (c, error) == -1)
+    return -1;
+  pthread_mutex_lock (stripe);
+  r = allocate_locked (vdi, p, buf, error);
+  pthread_mutex_unlock (stripe);
+  commit_leave (c);
+  return r;
+}
+
+int
+allocate_zero (struct vdi *vdi, uint32_t block, struct vdi_error *error)
+{
+  struct commit *c = vdi->levels[0]->commit;
+  pthread_mutex_t *stripe = chain_stripe (vdi, block);
+  uint32_t entry;
+
+  if (commit_enter (c, error) == -1)
+    return -1;
+  pthread_mutex_lock (stripe);
+  entry = blockmap_get (&vdi->levels[0]->map, block);
+  if (entry == VDI_FREE)
+    commit_publish_zero (c, block);
+  pthread_mutex_unlock (stripe);
+  commit_leave (c);
+  return vdi_entry_is_allocated (entry);
+}

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Opening and closing a disk: see vdi.h and chain.h. */
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "background.h"
+#include "chain.h"
+#include "discover.h"
+
+void
+vdi_options_init (struct vdi_options *options)
+{
+  *options = (struct vdi_options) {
+    .lock = true, .commit_seconds = 5, .background = true,
+    .advice = STORAGE_NORMAL,
+  };
+}
+
+static void
+tell (const struct vdi *vdi, void (*fn) (void *, const char *),
+      const char *fs, va_list args)
+{
+  char message[VDI_ERROR_MAX + 256];
+
+  if (fn == NULL)
+    return;
+  vsnprintf (message, sizeof message, fs, args);
+  fn (vdi->opaque, message);
+}
+
+void
+chain_warn (const struct vdi *vdi, const char *fs, ...)
+{
+  va_list args;
+
+  va_start (args, fs);
+  tell (vdi, vdi->warn, fs, args);
+  va_end (args);
+}
+
+void
+chain_debug (const struct vdi *vdi, const char *fs, ...)
+{
+  va_list args;
+
+  va_start (args, fs);
+  tell (vdi, vdi->debug, fs, args);
+  va_end (args);
+}
+
+/*------------------------------------------------------------------*/
+
+static struct vdi *
+new_vdi (const struct vdi_options *options, const char *name,
+         struct vdi_error *error)
+{
+  struct vdi *vdi = calloc (1, sizeof *vdi);
+
+  if (vdi != NULL)
+    vdi->levels = calloc (MAX_LINKS + 1, sizeof vdi->levels[0]);
+  if (vdi == NULL || vdi->levels == NULL) {
+    free (vdi);
+    vdi_set_errno (error, ENOMEM, "%s", name);
+    return NULL;
+  }
+  vdi->background_wanted = options->background;
+  vdi->commit_seconds = options->commit_seconds;
+  vdi->warn = options->warn;
+  vdi->debug = options->debug;
+  vdi->opaque = options->opaque;
+  pthread_mutex_init (&vdi->writable_lock, NULL);
+  for (size_t i = 0; i < NR_STRIPES; i++)
+    pthread_mutex_init (&vdi->stripes[i], NULL);
+  return vdi;
+}
+
+/* Writes nothing. */
+static void
+free_vdi (struct vdi *vdi)
+{
+  for (size_t i = 0; i < vdi->depth; i++)
+    image_free (vdi->levels[i]);
+  pthread_mutex_destroy (&vdi->writable_lock);
+  for (size_t i = 0; i < NR_STRIPES; i++)
+    pthread_mutex_destroy (&vdi->stripes[i]);
+  free (vdi->levels);
+  free (vdi);
+}
+
+/* Does the image at the bottom so far stand on a parent? */
+static bool
+needs_parent (const struct vdi *vdi)
+{
+  const struct vdi_header *h = &vdi->levels[vdi->depth - 1]->header;
+
+  return vdi_header_is_child (h) && !vdi_uuid_is_null (&h->uuid_parent);
+}
+
+/* A chain may not be endless; each image has a parent or not for good. */
+static int
+check_link (const struct vdi *vdi, struct vdi_error *error)
+{
+  const struct image *child = vdi->levels[vdi->depth - 1];
+  const struct vdi_uuid *wanted = &child->header.uuid_parent;
+  char uuid[VDI_UUID_STRING_SIZE];
+
+  if (vdi->depth > MAX_LINKS)
+    return vdi_set_error (error, EINVAL, "%s: more than %d images on top of "
+                          "each other; merge snapshots in VirtualBox first",
+                          vdi->levels[0]->name, MAX_LINKS);
+  for (size_t i = 0; i < vdi->depth; i++)
+    if (vdi_uuid_equal (&vdi->levels[i]->header.uuid_image, wanted))
+      return vdi_set_error (error, EINVAL, "%s: its parent {%s} is %s%s, "
+                            "which cannot be; this image is damaged, or its "
+                            "UUID was changed: restore it from a copy",
+                            child->name, vdi_uuid_print (wanted, uuid),
+                            i == vdi->depth - 1
+                            ? "the image itself" : "one of its own children, ",
+                            i == vdi->depth - 1 ? "" : vdi->levels[i]->name);
+  return 0;
+}
+
+static int
+check_parent (const struct vdi *vdi, const struct image *parent,
+              struct vdi_error *error)
+{
+  const struct image *child = vdi->levels[vdi->depth - 1];
+  const struct vdi_header *h = &child->header;
+  char wanted[VDI_UUID_STRING_SIZE], found[VDI_UUID_STRING_SIZE];
+
+  vdi_uuid_print (&h->uuid_parent, wanted);
+  if (!vdi_uuid_equal (&parent->header.uuid_image, &h->uuid_parent))
+    return vdi_set_error (error, EINVAL, "%s: is not the parent of %s: its "
+                          "UUID is {%s}, wanted is {%s}; give the right file "
+                          "with parent=, nearest parent first", parent->name,
+                          child->name,
+                          vdi_uuid_print (&parent->header.uuid_image, found),
+                          wanted);
+  if (!vdi_uuid_equal (&parent->header.uuid_mod, &h->uuid_parent_mod))
+    chain_warn (vdi, "%s: its parent %s was changed after this image was "
+                "made (modification UUID {%s}); that is normal after "
+                "snapshots were merged, otherwise the disk may be damaged",
+                child->name, parent->name,
+                vdi_uuid_print (&parent->header.uuid_mod, found));
+  return 0;
+}
+
+/* Open an image and put it under those there are.  On failure the storage
+ * still belongs to the caller.
+ */
+static int
+add_level (struct vdi *vdi, struct storage *st,
+           const struct vdi_options *options, struct vdi_error *error)
+{
+  struct image *img;
+
+  if (storage_lock (st, false, error) == -1 ||
+      image_open (st, options->missing_zero, &img, error) == -1)
+    return -1;
+  if (vdi->depth > 0 && check_parent (vdi, img, error) == -1) {
+    img->st = NULL;
+    image_free (img);
+    return -1;
+  }
+  if (options->advice != STORAGE_NORMAL)
+    storage_advise (st, 0, 0, options->advice);
+  vdi->levels[vdi->depth++] = img;
+
+  if (!img->map.sound)
+    chain_warn (vdi, "%s: the block map is damaged: %s; serving what can be "
+                "read, for reading only", img->name, img->map.damage);
+  if (vdi_header_is_child (&img->header) && !needs_parent (vdi))
+    chain_warn (vdi, "%s: is marked as a differencing image but names no "
+                "parent; serving it as a disk of its own, as QEMU does",
+                img->name);
+  return 0;
+}
+
+/* The set-up is complete. */
+static void
+finish (struct vdi *vdi)
+{
+  vdi->size = vdi->levels[0]->size;
+}
+
+/* The file name of the next parent, to be freed. */
+static int
+next_parent (const struct vdi *vdi, const struct vdi_options *options,
+             char **filename, struct vdi_error *error)
+{
+  const struct image *child = vdi->levels[vdi->depth - 1];
+  const size_t i = vdi->depth - 1;
+
+  if (check_link (vdi, error) == -1)
+    return -1;
+  if (i >= options->nr_parents)
+    return discover_parent (child->name, &child->header.uuid_parent, options,
+                            filename, error);
+  *filename = strdup (options->parents[i]);
+  if (*filename == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s", options->parents[i]);
+  return 0;
+}
+
+static int
+open_level (struct vdi *vdi, const char *filename, bool want_write,
+            const struct vdi_options *options, struct vdi_error *error)
+{
+  struct storage *st;
+
+  if (storage_open_file (filename, want_write, options->lock, &st,
+                         error) == -1)
+    return -1;
+  if (add_level (vdi, st, options, error) == -1) {
+    storage_close (st);
+    return -1;
+  }
+  chain_debug (vdi, "chain: level %zu: %s", vdi->depth - 1, st->name);
+  return 0;
+}
+
+static int
+open_parents (struct vdi *vdi, const struct vdi_options *options,
+              struct vdi_error *error)
+{
+  while (needs_parent (vdi)) {
+    char *filename;
+    int r;
+
+    if (next_parent (vdi, options, &filename, error) == -1)
+      return -1;
+    r = open_level (vdi, filename, false, options, error);
+    free (filename);
+    if (r == -1)
+      return -1;
+  }
+  if (options->nr_parents > vdi->depth - 1)
+    return vdi_set_error (error, EINVAL, "%s: has no parent, so parent=%s is "
+                          "one too many", vdi->levels[vdi->depth - 1]->name,
+                          options->parents[vdi->depth - 1]);
+  return 0;
+}
+
+int
+vdi_open (const char *filename, const struct vdi_options *options,
+          struct vdi **out, struct vdi_error *error)
+{
+  struct vdi *vdi = new_vdi (options, filename, error);
+
+  if (vdi == NULL)
+    return -1;
+  if (open_level (vdi, filename, true, options, error) == -1 ||
+      open_parents (vdi, options, error) == -1) {
+    free_vdi (vdi);
+    return -1;
+  }
+  finish (vdi);
+  *out = vdi;
+  return 0;
+}
+
+static int
+add_storages (struct vdi *vdi, struct storage *const *storages, size_t nr,
+              const struct vdi_options *options, struct vdi_error *error)
+{
+  size_t i;
+
+  for (i = 0; i == 0 || needs_parent (vdi); i++) {
+    if (i > 0 && check_link (vdi, error) == -1)
+      return -1;
+    if (i == nr)
+      return vdi_set_error (error, ENOENT, "%s: its parent is missing",
+                            vdi->levels[i-1]->name);
+    if (add_level (vdi, storages[i], options, error) == -1)
+      return -1;
+  }
+  if (i < nr)
+    return vdi_set_error (error, EINVAL, "%s: has no parent",
+                          vdi->levels[i-1]->name);
+  return 0;
+}
+
+int
+vdi_open_storage (struct storage *const *storages, size_t nr,
+                  const struct vdi_options *options, struct vdi **out,
+                  struct vdi_error *error)
+{
+  struct vdi *vdi = new_vdi (options, storages[0]->name, error);
+
+  if (vdi == NULL)
+    return -1;
+  if (add_storages (vdi, storages, nr, options, error) == -1) {
+    for (size_t i = 0; i < vdi->depth; i++)
+      vdi->levels[i]->st = NULL; /* they are the caller's */
+    free_vdi (vdi);
+    return -1;
+  }
+  finish (vdi);
+  *out = vdi;
+  return 0;
+}
+
+/*------------------------------------------------------------------*/
+
+/* Between opening and locking, somebody else may have written. */
+static int
+check_unchanged (const struct image *img, struct vdi_error *error)
+{
+  uint8_t bytes[VDI_HEADER_SIZE];
+  const size_t size = MIN (img->file_length, sizeof bytes);
+  struct vdi_header h;
+  uint64_t length;
+
+  if (storage_size (img->st, &length, error) == -1 ||
+      storage_read (img->st, bytes, size, 0, "header", error) == -1 ||
+      vdi_header_decode (bytes, size, img->name, &h, error) == -1)
+    return -1;
+  if (length != img->file_length || h.n_alloc != img->header.n_alloc ||
+      h.n_blocks != img->header.n_blocks ||
+      !vdi_uuid_equal (&h.uuid_mod, &img->header.uuid_mod))
+    return vdi_set_error (error, EBUSY, "%s: another program has changed "
+                          "this image since it was opened; start again",
+                          img->name);
+  return 0;
+}
+
+static int
+make_writable_locked (struct vdi *vdi, struct vdi_error *error)
+{
+  struct image *img = vdi->levels[0];
+  struct commit *c;
+
+  if (img->st->ops->writable (img->st) == -1)
+    return vdi_set_errno (error, errno, "%s: cannot be written to",
+                          img->name);
+  if (commit_new (img, vdi->depth == 1, &c, error) == -1)
+    return -1;
+  if (storage_lock (img->st, true, error) == -1 ||
+      check_unchanged (img, error) == -1) {
+    commit_free (c);
+    return -1;
+  }
+  img->commit = c;
+  vdi->writable = true;
+  return 0;
+}
+
+int
+vdi_make_writable (struct vdi *vdi, struct vdi_error *error)
+{
+  int r = 0;
+
+  pthread_mutex_lock (&vdi->writable_lock);
+  if (!vdi->writable)
+    r = make_writable_locked (vdi, error);
+  pthread_mutex_unlock (&vdi->writable_lock);
+  return r;
+}
+
+int
+vdi_close (struct vdi *vdi, struct vdi_error *error)
+{
+  int r = 0;
+
+  background_stop (vdi->background);
+  if (vdi->writable)
+    r = commit_close (vdi->levels[0]->commit, error);
+  free_vdi (vdi);
+  return r;
+}
+
+int
+vdi_background (struct vdi *vdi, unsigned seconds, struct vdi_error *error)
+{
+  if (!vdi->writable)
+    return 0;
+  return commit_tick (vdi->levels[0]->commit, seconds, vdi->commit_seconds,
+                      error);
+}
+
+/*------------------------------------------------------------------*/
+
+void
+vdi_get_info (struct vdi *vdi, struct vdi_info *info)
+{
+  const struct image *img = vdi->levels[0];
+
+  *info = (struct vdi_info) {
+    .name = img->name,
+    .size = vdi->size,
+    .type = img->header.type,
+    .block_size = img->header.block_size,
+    .n_blocks = img->header.n_blocks,
+    .n_allocated = img->map.n_allocated,
+    .depth = vdi->depth,
+    .uuid = img->header.uuid_image,
+    .parent = img->header.uuid_parent,
+    .damaged = !img->map.sound,
+  };
+}
+
+uint64_t
+vdi_size (const struct vdi *vdi)
+{
+  return vdi->size;
+}
+
+const char *
+vdi_level_name (const struct vdi *vdi, size_t level)
+{
+  return level < vdi->depth ? vdi->levels[level]->name : NULL;
+}
+
+int
+vdi_find_child (struct vdi *vdi, char **child, struct vdi_error *error)
+{
+  const struct image *img = vdi->levels[0];
+
+  return discover_child (img->name, &img->header.uuid_image, child, error);
+}
+
+int
+vdi_check_invariants (struct vdi *vdi, struct vdi_error *error)
+{
+  for (size_t i = 0; i < vdi->depth; i++)
+    if (image_check_invariants (vdi->levels[i], error) == -1)
+      return -1;
+  return 0;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A disk: an image over its parents (vdi-format.md 6.3).  This is what is
+ * behind vdi.h's struct vdi.
+ *
+ *   chain.c       opening, closing, finding out
+ *   read.c        what is where; reading
+ *   write.c       writing, zeroing, trimming
+ *   allocate.c    the first write into a block
+ *   extents.c     describing
+ *   background.c  the thread that commits what is deferred
+ *
+ * Level 0 is the image itself, the only one that is ever written to;
+ * level l + 1 is the parent of level l.  Block sizes and disk sizes may
+ * differ along the chain; beyond a smaller parent's end there are zeros.
+ */
+#ifndef VDI_CHAIN_H
+#define VDI_CHAIN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "commit.h"
+#include "image.h"
+#include "range.h"
+#include "vdi.h"
+
+#define MAX_LINKS 300           /* of a chain, as VirtualBox (6.2) */
+
+/* Locks for allocation of a block are striped over block numbers. */
+#define NR_STRIPES 64
+
+struct vdi {
+  /* Constant. */
+  struct image **levels;
+  size_t depth;
+  uint64_t size;                /* bytes: level 0's */
+  bool background_wanted;
+  unsigned commit_seconds;
+  void (*warn) (void *opaque, const char *message);
+  void (*debug) (void *opaque, const char *message);
+  void *opaque;
+
+  /* Serialises vdi_make_writable; protects levels[0]->commit until
+   * writable is set, after which that is constant.
+   */
+  pthread_mutex_t writable_lock;
+  _Atomic bool writable;
+
+  /* Only the holder of a block's stripe changes its map entry. */
+  pthread_mutex_t stripes[NR_STRIPES];
+
+  struct background *background; /* see background.h */
+};
+
+/* A part of the disk that is in one piece: in a file, or nowhere. */
+struct run {
+  enum place place;             /* never PLACE_FREE */
+  size_t level;                 /* DATA, MISSING: whose file */
+  uint64_t file_offset;         /* DATA: where in it */
+  uint64_t length;              /* bytes */
+};
+
+/* What is at pos, seen from a level, and how far does it go?  pos < end;
+ * the run does not go beyond end.  Neighbouring blocks that are
+ * neighbours in the file, too, are one run.
+ */
+extern struct run chain_next_run (const struct vdi *, size_t level,
+                                  uint64_t pos, uint64_t end);
+
+/* Visit the runs of a range in order: pos is where the run begins. */
+#define FOR_EACH_RUN(run, pos, vdi, level, offset, count)               \
+  for (uint64_t pos = (offset), _run_end = pos + (count);               \
+       pos < _run_end &&                                                \
+         ((run) = chain_next_run ((vdi), (level), pos, _run_end), 1);   \
+       pos += (run).length)
+
+/* Read what is seen from a level. */
+extern int chain_read (const struct vdi *, size_t level, void *buf,
+                       size_t count, uint64_t offset, struct vdi_error *);
+
+/* Does the run read as zeros?  Those that missing=zero invents are for
+ * readers only: never copy them anywhere.
+ */
+static inline bool
+chain_reads_zero (const struct vdi *vdi, const struct run *run)
+{
+  return run->place == PLACE_ZERO ||
+         (run->place == PLACE_MISSING &&
+          vdi->levels[run->level]->missing_zero);
+}
+
+/* EIO: the file of this run ends too early. */
+extern int chain_missing (const struct vdi *, const struct run *,
+                          uint64_t pos, struct vdi_error *);
+
+/* Write into a block that is not allocated, so that it is.  buf NULL
+ * stands for zeros.  Returns 1 with nothing done if somebody else has
+ * allocated it meanwhile.
+ */
+extern int allocate_block (struct vdi *, const struct piece *,
+                           const void *buf, struct vdi_error *);
+
+/* Make a free block of a child read as zeros.  1 as above. */
+extern int allocate_zero (struct vdi *, uint32_t block, struct vdi_error *);
+
+static inline pthread_mutex_t *
+chain_stripe (struct vdi *vdi, uint32_t block)
+{
+  return &vdi->stripes[block % NR_STRIPES];
+}
+
+extern void chain_warn (const struct vdi *, const char *fs, ...)
+  __attribute__ ((format (printf, 2, 3)));
+extern void chain_debug (const struct vdi *, const char *fs, ...)
+  __attribute__ ((format (printf, 2, 3)));
+
+#endif /* VDI_CHAIN_H */

@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Durability: what reaches the file in which order.  See commit.h for how
+ * it is called, docs/crash-safety.md for what it promises, and
+ * reliability.md 3.2 for the requirements I1-I8 that tests/crash checks
+ * on this code.
+ *
+ * The crash story.  A crash may keep any subset of what was written since
+ * the last sync.  N is the count in the header, H the highest index in
+ * use + 1, D + N*T the length that goes with a count.  Always, in every
+ * file that a crash may leave:
+ *
+ *   entry < N <= n, and D + N*T <= length.
+ *
+ * 1. First write of a session (commit_begin).  Header gets a new
+ *    modification UUID and, where a crash left another count, the count
+ *    H; sync; then data.  Both are in one sector, so a crash keeps both
+ *    or neither.  Lowering N to H frees only indexes no entry names;
+ *    raising it is to H, whose blocks lie in the file.
+ *
+ * 2. Before an index is used (reserve_more).  The file is made longer;
+ *    sync; the header's count covers the new indexes; sync; only then are
+ *    they taken.  The first time the file is cut to D + H*T before it is
+ *    made longer, so that all beyond is known to read as zeros, even what
+ *    an earlier crash left there; the first sync makes that durable
+ *    before any entry can name it.
+ *
+ * 3. A new block of a base image in such fresh space (commit_publish, not
+ *    deferred).  Until its data land it reads as zeros, which is its old
+ *    content.  So data and entry need no order on the disk; the entry is
+ *    written after the data only so that a killed server, whose writes
+ *    the kernel keeps in order, has lost nothing acknowledged.
+ *
+ * 4. Every other new block (deferred): its old content is not what the
+ *    file holds there.  All of it is written, and its entry is kept in
+ *    memory until a commit (run_round): sync; write the entries sampled
+ *    before that sync; sync.  A crash keeps the old entry, and so the old
+ *    content, or the new one, whose block was durable before.
+ *
+ * 5. Giving the reserve back (give_back).  Header's count becomes H; sync;
+ *    then the file is cut.  Never while an allocation is under way.
+ *
+ * 6. A failed sync poisons the image: nothing can be known any more, so
+ *    nothing is promised any more (fsyncgate).  Syncs are serialised,
+ *    because the kernel reports an error to one caller only.
+ *
+ * 7. An allocation that failed leaves map and count as they were.  Its
+ *    index may hold part of the failed write, so it is never again taken
+ *    for fresh.  If it was the entry's write that failed, the file may or
+ *    may not name the index: nobody uses it again in this session, and
+ *    the count stays above it.
+ *
+ * 8. Opening and failing write nothing.  So a crash while recovering is
+ *    the same crash again.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "checked.h"
+#include "commit.h"
+#include "indexes.h"
+#include "mutants.h"
+#include "pending.h"
+
+/* How many blocks are reserved ahead: as many as this session has
+ * allocated, so that the syncs they cost are spread ever thinner, within
+ * these bounds.  Reserved space takes no room on the disk.
+ */
+#define MIN_RESERVE 16
+#define MAX_RESERVE 65536
+
+struct commit {
+  /* Constant. */
+  struct image *img;
+  struct storage *st;
+  bool base;
+  struct vdi_field_offsets offsets;
+
+  _Atomic bool begun;           /* set once, under lock */
+  _Atomic bool poisoned;        /* set once, under poison_lock */
+  pthread_mutex_t poison_lock;
+  struct vdi_error why_poisoned; /* poison_lock; constant once poisoned */
+
+  /* Held shared by allocations, exclusively by who gives back. */
+  pthread_rwlock_t gate;
+
+  pthread_mutex_t lock;         /* protects the next six */
+  struct indexes indexes;
+  uint32_t reserved;            /* durable count: lower indexes may be used */
+  bool tail_is_zero;            /* the file reads as zeros beyond next */
+  uint32_t count;               /* in the header, as last written */
+  struct vdi_uuid uuid_mod;     /* in the header, as last written */
+  uint64_t allocations;         /* in this session */
+
+  pthread_mutex_t sync_lock;    /* serialises syncs, protects nothing */
+
+  struct pending pending;       /* has its own lock */
+
+  pthread_mutex_t flush_lock;   /* protects the rest */
+  pthread_cond_t flush_done;
+  uint64_t rounds_started, rounds_done;
+  bool round_running;
+  bool round_failed;            /* the one done last */
+  struct vdi_error round_error; /* of that one */
+
+  /* Only the round that is running and commit_tick touch these; a tick
+   * that comes at the wrong moment gives back a little late.
+   */
+  _Atomic uint64_t allocations_at_flush;
+  uint64_t allocations_at_tick; /* commit_tick only */
+  unsigned deferred_age;        /* seconds; commit_tick only */
+};
+
+/*------------------------------------------------------------------*/
+
+int
+commit_check (struct commit *c, struct vdi_error *error)
+{
+  if (!c->poisoned)
+    return 0;
+  pthread_mutex_lock (&c->poison_lock);
+  vdi_set_error (error, EIO, "%s: what was written may be lost since an "
+                 "earlier error, so nothing more is written: close and open "
+                 "the image again to see what is there (%.300s)",
+                 c->img->name, c->why_poisoned.message);
+  pthread_mutex_unlock (&c->poison_lock);
+  return -1;
+}
+
+int
+commit_poison (struct commit *c, struct vdi_error *error)
+{
+  pthread_mutex_lock (&c->poison_lock);
+  if (!c->poisoned) {
+    c->why_poisoned = *error;
+    c->poisoned = true;
+  }
+  pthread_mutex_unlock (&c->poison_lock);
+  return -1;
+}
+
+static int
+sync_file (struct commit *c, struct vdi_error *error)
+{
+  int r;
+
+  pthread_mutex_lock (&c->sync_lock);
+  r = commit_check (c, error);
+  if (r == 0) {
+    r = storage_sync (c->st, error);
+    if (r == -1) {
+      error->err = EIO;
+      commit_poison (c, error);
+    }
+  }
+  pthread_mutex_unlock (&c->sync_lock);
+  return r;
+}
+
+/*------------------------------------------------------------------*/
+
+static bool
+header_is (const struct commit *c, const uint8_t *bytes, uint32_t count,
+           const struct vdi_uuid *uuid_mod)
+{
+  return get_le32 (bytes + c->offsets.n_alloc) == count &&
+         memcmp (bytes + c->offsets.uuid_mod, uuid_mod, 16) == 0;
+}
+
+/* Read the header as far as its fields that we change, into bytes, and
+ * trip if they are not what we left there: somebody without locks
+ * (VirtualBox takes none) is writing to the image too.
+ */
+static int
+reread_header (struct commit *c, uint8_t bytes[VDI_HEADER_SIZE],
+               struct vdi_error *error)
+{
+  if (storage_read (c->st, bytes, c->offsets.uuid_mod + 16, 0, "header",
+                    error) == -1)
+    return -1;
+  if (!header_is (c, bytes, c->count, &c->uuid_mod)) {
+    vdi_set_error (error, EIO, "%s: another program is writing to this "
+                   "image at the same time (the header's count or "
+                   "modification UUID is not what we wrote there); close "
+                   "it in VirtualBox and open it again here, then check "
+                   "the disk", c->img->name);
+    return commit_poison (c, error);
+  }
+  return 0;
+}
+
+/* A write of the header failed: is the new one there or the old one? */
+static void
+see_what_was_written (struct commit *c, uint32_t count,
+                      const struct vdi_uuid *uuid_mod,
+                      struct vdi_error *error)
+{
+  uint8_t bytes[VDI_HEADER_SIZE];
+  struct vdi_error e2;
+
+  if (storage_read (c->st, bytes, c->offsets.uuid_mod + 16, 0, "header",
+                    &e2) == 0) {
+    if (header_is (c, bytes, c->count, &c->uuid_mod))
+      return;
+    if (header_is (c, bytes, count, uuid_mod)) {
+      c->count = count;
+      c->uuid_mod = *uuid_mod;
+      return;
+    }
+  }
+  commit_poison (c, error);
+}
+
+/* Change the header's count and modification UUID; not yet durable.
+ * Called with the lock.  Only what lies between the two fields is
+ * written: what we do not understand is preserved.
+ */
+static int
+write_header (struct commit *c, uint32_t count,
+              const struct vdi_uuid *uuid_mod, struct vdi_error *error)
+{
+  const uint32_t start = c->offsets.n_alloc;
+  const bool same_uuid = vdi_uuid_equal (uuid_mod, &c->uuid_mod);
+  const uint32_t end = same_uuid ? start + 4 : c->offsets.uuid_mod + 16;
+  uint8_t bytes[VDI_HEADER_SIZE];
+
+  if (reread_header (c, bytes, error) == -1)
+    return -1;
+  put_le32 (bytes + start, count);
+  memcpy (bytes + c->offsets.uuid_mod, uuid_mod->bytes, 16);
+  if (storage_write (c->st, bytes + start, end - start, start, "header",
+                     error) == -1) {
+    see_what_was_written (c, count, uuid_mod, error);
+    return -1;
+  }
+  c->count = count;
+  c->uuid_mod = *uuid_mod;
+  return 0;
+}
+
+static int
+write_count_durably (struct commit *c, uint32_t count,
+                     struct vdi_error *error)
+{
+  const struct vdi_uuid uuid_mod = c->uuid_mod;
+
+  if (write_header (c, count, &uuid_mod, error) == -1)
+    return -1;
+  return sync_file (c, error);
+}
+
+/*------------------------------------------------------------------*/
+
+/* What must hold before we touch it; each refusal says what to do. */
+static int
+check_may_be_written (const struct image *img, struct vdi_error *error)
+{
+  if (!img->map.sound)
+    return vdi_set_error (error, EINVAL, "%s: the block map is damaged, so "
+                          "the image cannot be written to: %s; use nbdkit -r "
+                          "to read what is there and copy it to a new image",
+                          img->name, img->map.damage);
+  /* An entry across two sectors may be torn by a crash. */
+  if (img->header.map_off % 4 != 0)
+    return vdi_set_error (error, EINVAL, "%s: the block map begins at byte "
+                          "%" PRIu32 ", which is no multiple of 4, so its "
+                          "entries cannot be changed safely; use nbdkit -r "
+                          "and copy the disk to a new image",
+                          img->name, img->header.map_off);
+  return 0;
+}
+
+int
+commit_new (struct image *img, bool base, struct commit **commit,
+            struct vdi_error *error)
+{
+  struct commit *c;
+
+  if (check_may_be_written (img, error) == -1)
+    return -1;
+  c = calloc (1, sizeof *c);
+  if (c == NULL || pending_init (&c->pending, &img->map) == -1) {
+    free (c);
+    return vdi_set_errno (error, ENOMEM, "%s", img->name);
+  }
+  c->img = img;
+  c->st = img->st;
+  c->base = base;
+  c->offsets = vdi_header_field_offsets (&img->header);
+  c->count = img->header.n_alloc;
+  c->uuid_mod = img->header.uuid_mod;
+  indexes_init (&c->indexes, img->header.n_blocks, img->map.high,
+                img->map.holes);
+  c->reserved = img->map.high;
+  pthread_mutex_init (&c->poison_lock, NULL);
+  pthread_mutex_init (&c->lock, NULL);
+  pthread_mutex_init (&c->sync_lock, NULL);
+  pthread_mutex_init (&c->flush_lock, NULL);
+  pthread_cond_init (&c->flush_done, NULL);
+  pthread_rwlock_init (&c->gate, NULL);
+  *commit = c;
+  return 0;
+}
+
+void
+commit_free (struct commit *c)
+{
+  if (c == NULL)
+    return;
+  pending_free (&c->pending);
+  indexes_free (&c->indexes);
+  pthread_mutex_destroy (&c->poison_lock);
+  pthread_mutex_destroy (&c->lock);
+  pthread_mutex_destroy (&c->sync_lock);
+  pthread_mutex_destroy (&c->flush_lock);
+  pthread_cond_destroy (&c->flush_done);
+  pthread_rwlock_destroy (&c->gate);
+  free (c);
+}
+
+/* Crash story 1. */
+int
+commit_begin (struct commit *c, struct vdi_error *error)
+{
+  struct vdi_uuid uuid_mod;
+  int r = 0;
+
+  if (commit_check (c, error) == -1)
+    return -1;
+  if (c->begun)
+    return 0;
+
+  pthread_mutex_lock (&c->lock);
+  if (!c->begun) {
+    uuid_mod = vdi_uuid_new ();
+    r = write_header (c, c->indexes.next, &uuid_mod, error);
+    if (r == 0)
+      r = sync_file (c, error);
+    if (r == 0)
+      c->begun = true;
+  }
+  pthread_mutex_unlock (&c->lock);
+  return r;
+}
+
+bool
+commit_has_begun (struct commit *c)
+{
+  return c->begun;
+}
+
+/*------------------------------------------------------------------*/
+
+int
+commit_enter (struct commit *c, struct vdi_error *error)
+{
+  while (!pending_promise (&c->pending))
+    if (commit_flush (c, error) == -1)
+      return -1;
+  pthread_rwlock_rdlock (&c->gate);
+  return 0;
+}
+
+void
+commit_leave (struct commit *c)
+{
+  pthread_rwlock_unlock (&c->gate);
+  pending_release (&c->pending);
+}
+
+/* Make the file longer, for as many blocks as *count says; where the file
+ * cannot become as long as that (a limit, or a device's end), for fewer,
+ * but one more than there are.  Called with the lock.
+ */
+static int
+grow_file (struct commit *c, uint32_t *count, struct vdi_error *error)
+{
+  const struct vdi_header *h = &c->img->header;
+  const uint32_t least = c->indexes.next + 1;
+  uint64_t size;
+
+  if (!c->st->grows_zero) {
+    if (storage_size (c->st, &size, error) == -1)
+      return -1;
+    if (size >= vdi_length_for (h, *count))
+      return 0;
+    if (size < vdi_length_for (h, least))
+      return vdi_set_error (error, ENOSPC, "%s: %" PRIu64 " bytes have no "
+                            "room for one more block; use a larger device",
+                            c->img->name, size);
+    *count = (size - h->data_off) / vdi_stride (h);
+    return 0;
+  }
+
+  if (!c->tail_is_zero &&
+      storage_truncate (c->st, vdi_length_for (h, c->indexes.next),
+                        error) == -1)
+    return -1;
+  c->tail_is_zero = true;
+  if (storage_truncate (c->st, vdi_length_for (h, *count), error) == 0)
+    return 0;
+  *count = least;
+  return storage_truncate (c->st, vdi_length_for (h, *count), error);
+}
+
+/* Crash story 2.  Called with the lock, when next has reached reserved. */
+static int
+reserve_more (struct commit *c, struct vdi_error *error)
+{
+  const uint32_t next = c->indexes.next;
+  uint32_t more, count;
+
+  more = MIN (MAX (c->allocations, MIN_RESERVE), MAX_RESERVE);
+  count = MIN ((uint64_t) next + more, c->indexes.n);
+  if (grow_file (c, &count, error) == -1 ||
+      sync_file (c, error) == -1 ||
+      write_count_durably (c, count, error) == -1)
+    return -1;
+  c->reserved = count;
+  return 0;
+}
+
+int
+commit_take_index (struct commit *c, struct new_block *nb,
+                   struct vdi_error *error)
+{
+  int r = 0;
+
+  pthread_mutex_lock (&c->lock);
+  nb->zeroed = indexes_at_tail (&c->indexes) && c->st->grows_zero;
+  if (indexes_at_tail (&c->indexes) && c->indexes.next == c->reserved)
+    r = reserve_more (c, error);
+  if (r == 0 && !indexes_take (&c->indexes, &nb->index))
+    r = vdi_set_error (error, ENOSPC, "%s: all %" PRIu32 " indexes are in "
+                       "use, some by writes that failed; close the image and "
+                       "open it again", c->img->name, c->indexes.n);
+  if (r == 0)
+    c->allocations++;
+  pthread_mutex_unlock (&c->lock);
+  nb->deferred = !(c->base && nb->zeroed);
+  return r;
+}
+
+/* Crash story 7. */
+void
+commit_return_index (struct commit *c, const struct new_block *nb)
+{
+  pthread_mutex_lock (&c->lock);
+  indexes_return (&c->indexes, nb->index);
+  pthread_mutex_unlock (&c->lock);
+}
+
+/* Crash stories 3 and 4. */
+int
+commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
+                struct vdi_error *error)
+{
+  uint8_t bytes[4];
+
+  if (!nb->deferred) {
+    put_le32 (bytes, nb->index);
+    if (storage_write (c->st, bytes, sizeof bytes,
+                       vdi_entry_offset (&c->img->header, block),
+                       "block map", error) == -1) {
+      pthread_mutex_lock (&c->lock);
+      indexes_lose (&c->indexes, nb->index);
+      pthread_mutex_unlock (&c->lock);
+      return -1;
+    }
+  }
+  pending_add (&c->pending, block, nb->index, nb->deferred);
+  return 0;
+}
+
+void
+commit_publish_zero (struct commit *c, uint32_t block)
+{
+  pending_add (&c->pending, block, VDI_ZERO, true);
+}
+
+bool
+commit_is_durable (struct commit *c, uint32_t block)
+{
+  return !pending_is_marked (&c->pending, block);
+}
+
+/*------------------------------------------------------------------*/
+
+/* Write entries sorted by block, neighbours together. */
+static int
+write_entries (struct commit *c, const struct pending_entry *entries,
+               size_t nr, struct vdi_error *error)
+{
+  uint8_t bytes[4096];
+  size_t i, n;
+
+  for (i = 0; i < nr; i += n) {
+    for (n = 0; n < sizeof bytes / 4 && i + n < nr &&
+           entries[i+n].block == entries[i].block + n; n++)
+      put_le32 (bytes + 4 * n, entries[i+n].value);
+    if (storage_write (c->st, bytes, 4 * n,
+                       vdi_entry_offset (&c->img->header, entries[i].block),
+                       "block map", error) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* Crash story 4.  One at a time, see commit_flush. */
+static int
+commit_round (struct commit *c, struct vdi_error *error)
+{
+  const struct pending_entry *entries;
+  size_t nr, deferred;
+
+  entries = pending_sample (&c->pending, &nr, &deferred);
+  if ((deferred > 0 &&
+       (sync_file (c, error) == -1 ||
+        write_entries (c, entries, deferred, error) == -1)) ||
+      sync_file (c, error) == -1) {
+    pending_undo (&c->pending);
+    return -1;
+  }
+  pending_done (&c->pending);
+  return 0;
+}
+
+/* Crash story 5.  The gate is held exclusively. */
+static int
+give_back_gate_held (struct commit *c, struct vdi_error *error)
+{
+  int r = 0;
+  uint32_t next;
+
+  pthread_mutex_lock (&c->lock);
+  indexes_shrink (&c->indexes);
+  next = c->indexes.next;
+  if (c->count != next)
+    r = write_count_durably (c, next, error);
+  if (r == 0) {
+    const bool exact = c->reserved == next && c->tail_is_zero;
+
+    c->reserved = next;
+    if (c->st->grows_zero && !exact) {
+      c->tail_is_zero = false;
+      r = storage_truncate (c->st, vdi_length_for (&c->img->header, next),
+                            error);
+      c->tail_is_zero = r == 0;
+    }
+  }
+  pthread_mutex_unlock (&c->lock);
+  return r;
+}
+
+/* Give the reserve back unless somebody is allocating, which is reason
+ * enough not to.  Failing costs nothing that was promised.
+ */
+static void
+give_back_if_idle (struct commit *c)
+{
+  struct vdi_error ignored;
+
+  if (pthread_rwlock_trywrlock (&c->gate) != 0)
+    return;
+  if (c->reserved != c->indexes.next)
+    give_back_gate_held (c, &ignored);
+  pthread_rwlock_unlock (&c->gate);
+}
+
+static uint64_t
+count_allocations (struct commit *c)
+{
+  uint64_t r;
+
+  pthread_mutex_lock (&c->lock);
+  r = c->allocations;
+  pthread_mutex_unlock (&c->lock);
+  return r;
+}
+
+static int
+flush_round (struct commit *c, struct vdi_error *error)
+{
+  const uint64_t allocations = count_allocations (c);
+  const bool idle = allocations == c->allocations_at_flush;
+
+  if (commit_round (c, error) == -1)
+    return -1;
+  c->allocations_at_flush = allocations;
+  if (idle)
+    give_back_if_idle (c);
+  return 0;
+}
+
+/* Flushes that arrive while a round is running share the next one, which
+ * begins after all that they have to cover.
+ */
+int
+commit_flush (struct commit *c, struct vdi_error *error)
+{
+  struct vdi_error e;
+  uint64_t mine;
+  int r;
+
+  if (commit_check (c, error) == -1)
+    return -1;
+  if (!c->begun)
+    return 0;
+
+  pthread_mutex_lock (&c->flush_lock);
+  mine = c->rounds_started + 1;
+  while (c->rounds_done < mine) {
+    if (c->round_running) {
+      pthread_cond_wait (&c->flush_done, &c->flush_lock);
+      continue;
+    }
+    c->round_running = true;
+    c->rounds_started++;
+    pthread_mutex_unlock (&c->flush_lock);
+    r = flush_round (c, &e);
+    pthread_mutex_lock (&c->flush_lock);
+    c->round_running = false;
+    c->rounds_done = c->rounds_started;
+    c->round_failed = r == -1;
+    if (r == -1)
+      c->round_error = e;
+    pthread_cond_broadcast (&c->flush_done);
+  }
+  /* If that was a later round than mine, it covered mine as well. */
+  r = 0;
+  if (c->round_failed) {
+    *error = c->round_error;
+    r = -1;
+  }
+  pthread_mutex_unlock (&c->flush_lock);
+  return r;
+}
+
+int
+commit_tick (struct commit *c, unsigned seconds, unsigned commit_seconds,
+             struct vdi_error *error)
+{
+  uint64_t allocations;
+
+  if (!c->begun || c->poisoned)
+    return 0;
+
+  c->deferred_age = c->pending.nr_deferred > 0 ? c->deferred_age + seconds : 0;
+  if (commit_seconds > 0 && c->deferred_age >= commit_seconds) {
+    c->deferred_age = 0;
+    if (commit_flush (c, error) == -1)
+      return -1;
+  }
+
+  allocations = count_allocations (c);
+  if (seconds > 0 && allocations == c->allocations_at_tick)
+    give_back_if_idle (c);
+  c->allocations_at_tick = allocations;
+  return 0;
+}
+
+int
+commit_close (struct commit *c, struct vdi_error *error)
+{
+  int r;
+
+  if (!c->begun)
+    return commit_check (c, error);
+  if (commit_flush (c, error) == -1)
+    return -1;
+  pthread_rwlock_wrlock (&c->gate);
+  r = give_back_gate_held (c, error);
+  pthread_rwlock_unlock (&c->gate);
+  return r == -1 ? -1 : sync_file (c, error);
+}
+
+int
+commit_check_invariants (struct commit *c, uint32_t *limit,
+                         struct vdi_error *error)
+{
+  const struct indexes *ix = &c->indexes;
+  const char *name = c->img->name;
+  size_t i;
+
+  *limit = ix->next;            /* C2 is for the caller, who has the map */
+  if (ix->next > c->reserved || c->reserved > MAX (ix->n, ix->next) ||
+      ix->next > ix->n)
+    return vdi_set_error (error, EIO, "%s: C1: next %" PRIu32 ", reserved %"
+                          PRIu32, name, ix->next, c->reserved);
+  for (i = 0; i < ix->nr_returned; i++)
+    if (ix->returned[i] >= ix->next)
+      return vdi_set_error (error, EIO, "%s: C3: index %" PRIu32, name,
+                            ix->returned[i]);
+  if (ix->floor > ix->next)
+    return vdi_set_error (error, EIO, "%s: C4: floor %" PRIu32, name,
+                          ix->floor);
+  for (i = 0; i < c->pending.nr; i++)
+    if (!pending_is_marked (&c->pending, c->pending.entries[i].block))
+      return vdi_set_error (error, EIO, "%s: C5: block %" PRIu32, name,
+                            c->pending.entries[i].block);
+  return 0;
+}

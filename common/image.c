@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One image: see image.h. */
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "checked.h"
+#include "commit.h"
+#include "image.h"
+
+static int
+read_header (struct image *img, struct vdi_error *error)
+{
+  uint8_t bytes[VDI_HEADER_SIZE];
+  const size_t size = MIN (img->file_length, sizeof bytes);
+
+  if (storage_read (img->st, bytes, size, 0, "header", error) == -1)
+    return -1;
+  if (vdi_header_decode (bytes, size, img->name, &img->header, error) == -1)
+    return -1;
+  return vdi_header_validate (&img->header, img->name, img->file_length,
+                              error);
+}
+
+int
+image_open (struct storage *st, bool missing_zero, struct image **image,
+            struct vdi_error *error)
+{
+  struct image *img = calloc (1, sizeof *img);
+
+  if (img == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s", st->name);
+  img->st = st;
+  img->name = st->name;
+  img->missing_zero = missing_zero;
+  if (storage_size (st, &img->file_length, error) == -1 ||
+      read_header (img, error) == -1 ||
+      blockmap_load (&img->map, st, &img->header, img->file_length,
+                     error) == -1) {
+    free (img);
+    return -1;
+  }
+  img->size = vdi_header_export_size (&img->header);
+  img->block_shift = __builtin_ctz (img->header.block_size);
+  *image = img;
+  return 0;
+}
+
+void
+image_free (struct image *img)
+{
+  if (img == NULL)
+    return;
+  commit_free (img->commit);
+  blockmap_free (&img->map);
+  storage_close (img->st);
+  free (img);
+}
+
+/* Only in a map that is not sound can a block lie outside the file, and
+ * such an image is never written to: file_length is still true.
+ */
+static enum place
+clip_to_file (const struct image *img, uint64_t *length, uint64_t offset)
+{
+  if (offset >= img->file_length)
+    return PLACE_MISSING;
+  *length = MIN (*length, img->file_length - offset);
+  return PLACE_DATA;
+}
+
+enum place
+image_locate (const struct image *img, uint32_t block, uint32_t in_block,
+              uint64_t *length, uint64_t *file_offset)
+{
+  const uint32_t entry = blockmap_get (&img->map, block);
+
+  if (entry == VDI_FREE)
+    return PLACE_FREE;
+  if (entry == VDI_ZERO)
+    return PLACE_ZERO;
+  /* Cannot overflow: index and stride have 32 and 33 bits. */
+  *file_offset = vdi_block_offset (&img->header, entry) + in_block;
+  if (!img->map.sound)
+    return clip_to_file (img, length, *file_offset);
+  return PLACE_DATA;
+}
+
+int
+image_check_invariants (const struct image *img, struct vdi_error *error)
+{
+  uint32_t limit = img->map.high;
+
+  if ((img->size - 1) >> img->block_shift >= img->header.n_blocks &&
+      img->size != 0)
+    return vdi_set_error (error, EIO, "%s: A1: %" PRIu64 " bytes in %"
+                          PRIu32 " blocks", img->name, img->size,
+                          img->header.n_blocks);
+  if (img->commit != NULL) {
+    if (!img->map.sound)
+      return vdi_set_error (error, EIO, "%s: A3", img->name);
+    if (commit_check_invariants (img->commit, &limit, error) == -1)
+      return -1;
+  }
+  return blockmap_check_invariants (&img->map, limit, img->name, error);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One image: a file with a header and a block map.  What it is in a chain
+ * of parents is chain.h's business, what reaches the file in which order
+ * is commit.h's.
+ *
+ * Internal to the core; vdi.h is its public face.
+ *
+ * Invariants (image_check_invariants):
+ *   A1  size <= n_blocks * block_size.
+ *   A2  Everything that M1-M4 of blockmap.h say of the map.
+ *   A3  If the image is writable its map is sound.
+ *   A4  Everything that C1-C5 of commit.h say, if it is writable.
+ */
+#ifndef VDI_IMAGE_H
+#define VDI_IMAGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "blockmap.h"
+#include "error.h"
+#include "format.h"
+#include "storage.h"
+
+struct commit;
+
+struct image {
+  /* Constant after image_open. */
+  struct storage *st;
+  const char *name;             /* st->name */
+  struct vdi_header header;     /* as it was when opened */
+  uint64_t size;                /* of the disk, bytes, a multiple of 512 */
+  unsigned block_shift;         /* block_size = 1 << block_shift */
+  uint64_t file_length;         /* when opened, bytes */
+  bool missing_zero;            /* read PLACE_MISSING as zeros */
+
+  struct blockmap map;          /* see blockmap.h */
+
+  /* NULL until the image is writable; set once, under the lock of
+   * vdi_make_writable, before any write can be under way.
+   */
+  struct commit *commit;
+};
+
+/* Read header and map.  The image takes the storage over if this
+ * succeeds.  Changes nothing, takes no lock.
+ */
+extern int image_open (struct storage *, bool missing_zero, struct image **,
+                       struct vdi_error *);
+
+/* Frees everything, writes nothing. */
+extern void image_free (struct image *); /* or NULL */
+
+/* What is at a place of the disk, as far as this image alone knows? */
+enum place {
+  PLACE_FREE,                   /* not here: the parent's, or zeros */
+  PLACE_ZERO,                   /* zeros */
+  PLACE_DATA,                   /* in the file at *file_offset */
+  PLACE_MISSING,                /* should be in the file at *file_offset, but
+                                 * that is beyond its end */
+};
+
+/* Look at the start of a range that lies in one block (in_block and
+ * *length in bytes).  *length may become shorter, where what is in the
+ * file ends.
+ */
+extern enum place image_locate (const struct image *, uint32_t block,
+                                uint32_t in_block, uint64_t *length,
+                                uint64_t *file_offset);
+
+extern int image_check_invariants (const struct image *, struct vdi_error *);
+
+#endif /* VDI_IMAGE_H */

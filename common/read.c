@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What is where on a disk, and reading it: see chain.h.
+ *
+ * Readers take no lock.  A block that somebody allocates meanwhile is
+ * seen as it was or as it will be, and both are right.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "chain.h"
+
+/* The run at pos, within one block of the image that decides. */
+static struct run
+run_in_block (const struct vdi *vdi, size_t level, uint64_t pos, uint64_t end)
+{
+  struct run run = { .place = PLACE_ZERO, .length = end - pos };
+
+  for (; level < vdi->depth; level++) {
+    const struct image *img = vdi->levels[level];
+    struct piece p;
+
+    if (pos >= img->size)       /* a parent smaller than its child */
+      break;
+    p = piece_at (pos, MIN (pos + run.length, img->size), img->block_shift);
+    run.length = p.length;
+    run.place = image_locate (img, p.block, p.in_block, &run.length,
+                              &run.file_offset);
+    run.level = level;
+    if (run.place != PLACE_FREE)
+      return run;
+  }
+  run.place = PLACE_ZERO;       /* nobody has it */
+  return run;
+}
+
+static bool
+continues (const struct run *a, const struct run *b)
+{
+  if (a->place != b->place)
+    return false;
+  switch (a->place) {
+  case PLACE_ZERO:
+    return true;
+  case PLACE_DATA:
+    return a->level == b->level &&
+           a->file_offset + a->length == b->file_offset;
+  default:
+    return false;
+  }
+}
+
+struct run
+chain_next_run (const struct vdi *vdi, size_t level, uint64_t pos,
+                uint64_t end)
+{
+  struct run run = run_in_block (vdi, level, pos, end);
+
+  while (run.length < end - pos) {
+    const struct run next =
+      run_in_block (vdi, level, pos + run.length, end);
+
+    if (!continues (&run, &next))
+      break;
+    run.length += next.length;
+  }
+  return run;
+}
+
+int
+chain_missing (const struct vdi *vdi, const struct run *run, uint64_t pos,
+               struct vdi_error *error)
+{
+  const struct image *img = vdi->levels[run->level];
+
+  return vdi_set_error (error, EIO, "%s: block %" PRIu64 " (at byte %" PRIu64
+                        " of the disk) should be stored at byte %" PRIu64
+                        ", but the file ends at byte %" PRIu64 "; use "
+                        "missing=zero to read zeros instead", img->name,
+                        pos >> img->block_shift, pos, run->file_offset,
+                        img->file_length);
+}
+
+int
+chain_read (const struct vdi *vdi, size_t level, void *buf, size_t count,
+            uint64_t offset, struct vdi_error *error)
+{
+  struct run run;
+
+  FOR_EACH_RUN (run, pos, vdi, level, offset, count) {
+    uint8_t *p = (uint8_t *) buf + (pos - offset);
+
+    if (chain_reads_zero (vdi, &run))
+      memset (p, 0, run.length);
+    else if (run.place == PLACE_MISSING)
+      return chain_missing (vdi, &run, pos, error);
+    else if (storage_read (vdi->levels[run.level]->st, p, run.length,
+                           run.file_offset, "data", error) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+vdi_read (struct vdi *vdi, void *buf, size_t count, uint64_t offset,
+          struct vdi_error *error)
+{
+  return chain_read (vdi, 0, buf, count, offset, error);
+}
+
+int
+vdi_cache (struct vdi *vdi, uint64_t count, uint64_t offset,
+           struct vdi_error *error)
+{
+  struct run run;
+
+  (void) error;                 /* a hint cannot fail */
+  FOR_EACH_RUN (run, pos, vdi, 0, offset, count)
+    if (run.place == PLACE_DATA)
+      storage_advise (vdi->levels[run.level]->st, run.file_offset,
+                      run.length, STORAGE_WILLNEED);
+  return 0;
+}
