@@ -90,11 +90,12 @@ struct commit {
   /* Held shared by allocations, exclusively by who gives back. */
   pthread_rwlock_t gate;
 
-  pthread_mutex_t lock;         /* protects the next six */
+  pthread_mutex_t lock;         /* protects the next seven */
   struct indexes indexes;
   uint32_t reserved;            /* durable count: lower indexes may be used */
   bool tail_is_zero;            /* the file reads as zeros beyond next */
   uint32_t count;               /* in the header, as last written */
+  uint64_t length;              /* of the file, as last set, bytes */
   struct vdi_uuid uuid_mod;     /* in the header, as last written */
   uint64_t allocations;         /* in this session */
 
@@ -244,6 +245,39 @@ write_header (struct commit *c, uint32_t count,
   return 0;
 }
 
+/* Make the file longer or shorter.  Called with the lock.  First look at
+ * what would be cut off: a header or a length that is not as we left it
+ * means that somebody else has put data there.
+ */
+static int
+set_length (struct commit *c, uint64_t length, struct vdi_error *error)
+{
+  uint8_t bytes[VDI_HEADER_SIZE];
+  struct vdi_error ignored;
+  uint64_t now;
+
+  if (reread_header (c, bytes, error) == -1 ||
+      storage_size (c->st, &now, error) == -1)
+    return -1;
+  if (now != c->length) {
+    vdi_set_error (error, EIO, "%s: another program is writing to this "
+                   "image at the same time (the file is %" PRIu64 " bytes "
+                   "long, we left %" PRIu64 "); close it in VirtualBox and "
+                   "open it again here, then check the disk",
+                   c->img->name, now, c->length);
+    return commit_poison (c, error);
+  }
+  if (now == length)
+    return 0;
+  if (storage_truncate (c->st, length, error) == -1) {
+    if (storage_size (c->st, &now, &ignored) == 0)
+      c->length = now;
+    return -1;
+  }
+  c->length = length;
+  return 0;
+}
+
 static int
 write_count_durably (struct commit *c, uint32_t count,
                      struct vdi_error *error)
@@ -294,6 +328,7 @@ commit_new (struct image *img, bool base, struct commit **commit,
   c->base = base;
   c->offsets = vdi_header_field_offsets (&img->header);
   c->count = img->header.n_alloc;
+  c->length = img->file_length;
   c->uuid_mod = img->header.uuid_mod;
   indexes_init (&c->indexes, img->header.n_blocks, img->map.high,
                 img->map.holes);
@@ -399,14 +434,13 @@ grow_file (struct commit *c, uint32_t *count, struct vdi_error *error)
   }
 
   if (!c->tail_is_zero &&
-      storage_truncate (c->st, vdi_length_for (h, c->indexes.next),
-                        error) == -1)
+      set_length (c, vdi_length_for (h, c->indexes.next), error) == -1)
     return -1;
   c->tail_is_zero = true;
-  if (storage_truncate (c->st, vdi_length_for (h, *count), error) == 0)
+  if (set_length (c, vdi_length_for (h, *count), error) == 0)
     return 0;
   *count = least;
-  return storage_truncate (c->st, vdi_length_for (h, *count), error);
+  return set_length (c, vdi_length_for (h, *count), error);
 }
 
 /* Crash story 2.  Called with the lock, when next has reached reserved. */
@@ -544,13 +578,9 @@ give_back_gate_held (struct commit *c, struct vdi_error *error)
   if (c->count != next)
     r = write_count_durably (c, next, error);
   if (r == 0) {
-    const bool exact = c->reserved == next && c->tail_is_zero;
-
     c->reserved = next;
-    if (c->st->grows_zero && !exact) {
-      c->tail_is_zero = false;
-      r = storage_truncate (c->st, vdi_length_for (&c->img->header, next),
-                            error);
+    if (c->st->grows_zero) {
+      r = set_length (c, vdi_length_for (&c->img->header, next), error);
       c->tail_is_zero = r == 0;
     }
   }
