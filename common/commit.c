@@ -409,7 +409,24 @@ commit_leave (struct commit *c)
   pending_release (&c->pending);
 }
 
-/* Make the file longer, for as many blocks as *count says; where the file
+/* A device's size is what it is.  At least one more block must fit. */
+static int
+fit_device (struct commit *c, uint32_t *count, struct vdi_error *error)
+{
+  const struct vdi_header *h = &c->img->header;
+  uint64_t size;
+
+  if (storage_size (c->st, &size, error) == -1)
+    return -1;
+  if (size < vdi_length_for (h, c->indexes.next + 1))
+    return vdi_set_error (error, ENOSPC, "%s: %" PRIu64 " bytes have no "
+                          "room for one more block; use a larger device",
+                          c->img->name, size);
+  *count = MIN (*count, (size - h->data_off) / vdi_stride (h));
+  return 0;
+}
+
+/* Make the file long enough for as many blocks as *count says; where it
  * cannot become as long as that (a limit, or a device's end), for fewer,
  * but one more than there are.  Called with the lock.
  */
@@ -417,29 +434,19 @@ static int
 grow_file (struct commit *c, uint32_t *count, struct vdi_error *error)
 {
   const struct vdi_header *h = &c->img->header;
-  const uint32_t least = c->indexes.next + 1;
-  uint64_t size;
+  const uint32_t next = c->indexes.next;
 
-  if (!c->st->grows_zero) {
-    if (storage_size (c->st, &size, error) == -1)
+  if (c->st->grows_zero && !c->tail_is_zero) {
+    if (set_length (c, vdi_length_for (h, next), error) == -1)
       return -1;
-    if (size >= vdi_length_for (h, *count))
-      return 0;
-    if (size < vdi_length_for (h, least))
-      return vdi_set_error (error, ENOSPC, "%s: %" PRIu64 " bytes have no "
-                            "room for one more block; use a larger device",
-                            c->img->name, size);
-    *count = (size - h->data_off) / vdi_stride (h);
-    return 0;
+    c->tail_is_zero = true;
   }
-
-  if (!c->tail_is_zero &&
-      set_length (c, vdi_length_for (h, c->indexes.next), error) == -1)
-    return -1;
-  c->tail_is_zero = true;
-  if (set_length (c, vdi_length_for (h, *count), error) == 0)
+  if (c->length >= vdi_length_for (h, *count) ||
+      set_length (c, vdi_length_for (h, *count), error) == 0)
     return 0;
-  *count = least;
+  if (error->err == ENOTSUP)
+    return fit_device (c, count, error);
+  *count = next + 1;
   return set_length (c, vdi_length_for (h, *count), error);
 }
 
@@ -579,10 +586,10 @@ give_back_gate_held (struct commit *c, struct vdi_error *error)
     r = write_count_durably (c, next, error);
   if (r == 0) {
     c->reserved = next;
-    if (c->st->grows_zero) {
-      r = set_length (c, vdi_length_for (&c->img->header, next), error);
-      c->tail_is_zero = r == 0;
-    }
+    r = set_length (c, vdi_length_for (&c->img->header, next), error);
+    c->tail_is_zero = r == 0;
+    if (r == -1 && error->err == ENOTSUP)
+      r = 0;                    /* a device keeps its size */
   }
   pthread_mutex_unlock (&c->lock);
   return r;
