@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* New images, with the values that VirtualBox 6.1 and 7.0 give them
+ * (vdi-format.md 7.1), so that every program that knows the format takes
+ * them for its own.
+ *
+ * The header is written last, when all the rest is on stable storage: a
+ * file whose creation was cut short has no signature, and nobody can
+ * take it for an image.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <iconv.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "bytes.h"
+#include "checked.h"
+#include "discover.h"
+#include "error.h"
+#include "format.h"
+#include "storage.h"
+#include "uuid.h"
+#include "vdi.h"
+
+#define HEADER_LEN UINT32_C (0x190)
+#define ALIGNMENT UINT32_C (0x100000) /* of the map and of the data */
+#define USUAL_BLOCK_SIZE UINT32_C (0x100000)
+
+/* A file system gives out space in units of 4096 bytes; VirtualBox after
+ * 7.0 opens no larger blocks than 128 MiB (3.1 row 19).
+ */
+#define MIN_BLOCK_SIZE UINT32_C (4096)
+#define MAX_BLOCK_SIZE UINT32_C (0x8000000)
+
+/* The data's offset has 32 bits, and lies behind the map. */
+#define MAX_BLOCKS ((UINT32_MAX / ALIGNMENT - 1) * (ALIGNMENT / 4))
+
+/* VirtualBox makes only disks that are smaller than this (7.2). */
+#define SIZE_LIMIT ((UINT64_C (1) << 52) - 3 * (UINT64_C (1) << 20))
+
+/*------------------------------------------------------------------*/
+/* The header: is what is asked for possible? */
+
+static int
+check_kind (const struct vdi_create_options *options,
+            const struct vdi_header *parent, const char *name,
+            struct vdi_error *error)
+{
+  if (options->type != VDI_TYPE_DYNAMIC && options->type != VDI_TYPE_FIXED &&
+      options->type != VDI_TYPE_DIFF)
+    return vdi_set_error (error, EINVAL,
+                          "%s: an image of type %d cannot be created: it must"
+                          " be dynamic (1), fixed (2) or differencing (4)",
+                          name, (int) options->type);
+  if ((options->type == VDI_TYPE_DIFF) != (parent != NULL))
+    return vdi_set_error (error, EINVAL,
+                          "%s: an image of type %d %s a parent: differencing"
+                          " images (4), and no others, have one",
+                          name, (int) options->type,
+                          parent ? "cannot have" : "needs");
+  if (parent && vdi_uuid_is_null (&parent->uuid_image))
+    return vdi_set_error (error, EINVAL,
+                          "%s: the UUID of the parent is null, so that a child"
+                          " could not say whose it is: make a copy of the"
+                          " parent with VBoxManage clonemedium, which gets"
+                          " one, and use that",
+                          name);
+  return 0;
+}
+
+static int
+check_block_size (uint32_t block_size, const char *name,
+                  struct vdi_error *error)
+{
+  if (block_size >= MIN_BLOCK_SIZE && block_size <= MAX_BLOCK_SIZE &&
+      (block_size & (block_size - 1)) == 0)
+    return 0;
+  return vdi_set_error (error, EINVAL,
+                        "%s: the block size %" PRIu32 " is not a power of two"
+                        " from %" PRIu32 " (file systems do not give out less)"
+                        " to %" PRIu32 " (VirtualBox does not open more);"
+                        " all programs understand %" PRIu32,
+                        name, block_size, MIN_BLOCK_SIZE, MAX_BLOCK_SIZE,
+                        USUAL_BLOCK_SIZE);
+}
+
+static int
+check_size (uint64_t size, uint32_t block_size, const char *name,
+            struct vdi_error *error)
+{
+  if (size == 0)
+    return vdi_set_error (error, EINVAL,
+                          "%s: the disk size is 0: a disk needs at least 512"
+                          " bytes", name);
+  if (size >= SIZE_LIMIT)
+    return vdi_set_error (error, EINVAL,
+                          "%s: the disk size %" PRIu64 " is too large:"
+                          " VirtualBox allows less than %" PRIu64 " bytes",
+                          name, size, SIZE_LIMIT);
+  if (size % 512 != 0)
+    return vdi_set_error (error, EINVAL,
+                          "%s: the disk size %" PRIu64 " is not a multiple of"
+                          " 512: %" PRIu64 " would be",
+                          name, size, ROUND_UP (size, 512));
+  if ((size - 1) / block_size >= MAX_BLOCKS)
+    return vdi_set_error (error, EINVAL,
+                          "%s: the disk size %" PRIu64 " takes more blocks of"
+                          " %" PRIu32 " bytes than an image can have: use"
+                          " larger blocks, or at most %" PRIu64 " bytes",
+                          name, size, block_size,
+                          (uint64_t) MAX_BLOCKS * block_size);
+  return 0;
+}
+
+/* WCHAR_T, because no module need be installed for it; its 31 bits are
+ * more than Unicode has.
+ */
+static bool
+is_utf8 (const char *s)
+{
+  wchar_t wide[VDI_COMMENT_MAX], *w;
+  iconv_t cd = iconv_open ("WCHAR_T", "UTF-8");
+  char *in = (char *) s, *out = (char *) wide;
+  size_t in_left = strlen (s), out_left = sizeof wide;
+  bool r;
+
+  if (cd == (iconv_t) -1)
+    return false;
+  r = iconv (cd, &in, &in_left, &out, &out_left) != (size_t) -1;
+  iconv_close (cd);
+  for (w = wide; r && w < (wchar_t *) out; ++w)
+    r = *w <= 0x10ffff;
+  return r;
+}
+
+static int
+check_comment (const char *comment, const char *name,
+               struct vdi_error *error)
+{
+  if (strlen (comment) > VDI_COMMENT_MAX)
+    return vdi_set_error (error, EINVAL,
+                          "%s: the comment is %zu bytes long, and an image has"
+                          " room for %d", name, strlen (comment),
+                          VDI_COMMENT_MAX);
+  if (!is_utf8 (comment))
+    return vdi_set_error (error, EINVAL,
+                          "%s: the comment \"%s\" is not valid UTF-8", name,
+                          comment);
+  return 0;
+}
+
+static int
+check_uuid (const struct vdi_uuid *uuid, const struct vdi_header *parent,
+            const char *name, struct vdi_error *error)
+{
+  char text[VDI_UUID_STRING_SIZE];
+
+  if (vdi_uuid_is_null (uuid))
+    return vdi_set_error (error, EINVAL,
+                          "%s: the UUID %s is null, and VirtualBox opens no"
+                          " image without one", name,
+                          vdi_uuid_print (uuid, text));
+  if (parent && vdi_uuid_equal (uuid, &parent->uuid_image))
+    return vdi_set_error (error, EINVAL,
+                          "%s: the UUID %s is the parent's: each image needs"
+                          " one of its own", name,
+                          vdi_uuid_print (uuid, text));
+  return 0;
+}
+
+/* Make the header of what is asked for. */
+static int
+plan (const struct vdi_create_options *options,
+      const struct vdi_header *parent, const char *name,
+      struct vdi_header *h, struct vdi_error *error)
+{
+  const char *comment = options->comment ? options->comment : "";
+
+  if (check_kind (options, parent, name, error) == -1)
+    return -1;
+  *h = (struct vdi_header) {
+    .major = 1,
+    .minor = 1,
+    .header_len = HEADER_LEN,
+    .type = options->type,
+    .map_off = ALIGNMENT,
+    .sector_size = 512,
+    .lchs_sector_size = 512,
+    .disk_size = options->size,
+    .block_size = options->block_size ? options->block_size
+                                      : USUAL_BLOCK_SIZE,
+    .uuid_image = options->uuid ? *options->uuid : vdi_uuid_new (),
+    .uuid_mod = vdi_uuid_new (),
+  };
+  if (parent) {
+    if (h->disk_size == 0)
+      h->disk_size = vdi_header_export_size (parent);
+    h->lchs_cylinders = parent->lchs_cylinders;
+    h->lchs_heads = parent->lchs_heads;
+    h->lchs_sectors = parent->lchs_sectors;
+    h->uuid_parent = parent->uuid_image;
+    h->uuid_parent_mod = parent->uuid_mod;
+  }
+  if (check_block_size (h->block_size, name, error) == -1 ||
+      check_size (h->disk_size, h->block_size, name, error) == -1 ||
+      check_comment (comment, name, error) == -1 ||
+      check_uuid (&h->uuid_image, parent, name, error) == -1)
+    return -1;
+
+  memcpy (h->comment, comment, strlen (comment));
+  h->n_blocks = (h->disk_size - 1) / h->block_size + 1;
+  h->n_alloc = h->type == VDI_TYPE_FIXED ? h->n_blocks : 0;
+  h->data_off = ROUND_UP (h->map_off + 4 * h->n_blocks, ALIGNMENT);
+  return 0;
+}
+
+/*------------------------------------------------------------------*/
+/* The file */
+
+/* Whatever was there is no longer an image, before anything of the new
+ * one is written.
+ */
+static int
+clear_device (struct storage *st, uint64_t length, struct vdi_error *error)
+{
+  uint64_t size;
+
+  if (storage_size (st, &size, error) == -1)
+    return -1;
+  if (size < length)
+    return vdi_set_error (error, ENOSPC,
+                          "%s: the image needs %" PRIu64 " bytes, and there"
+                          " are only %" PRIu64,
+                          st->name, length, size);
+  if (storage_write_zeroes (st, 0, VDI_HEADER_SIZE, "header", error) == -1)
+    return -1;
+  return storage_sync (st, error);
+}
+
+static int
+grow_file (struct storage *st, uint64_t length, struct vdi_error *error)
+{
+  uint64_t size;
+
+  if (storage_size (st, &size, error) == -1)
+    return -1;
+  if (size > 0)
+    return vdi_set_error (error, EEXIST,
+                          "%s: the file is not empty (%" PRIu64 " bytes), and"
+                          " is not overwritten", st->name, size);
+  return storage_truncate (st, length, error);
+}
+
+/* Take the space for the blocks of a fixed image. */
+static int
+take_space (struct storage *st, const struct vdi_header *h,
+            struct vdi_error *error)
+{
+  const uint64_t length = h->n_blocks * vdi_stride (h);
+  int r = st->grows_zero ? storage_provision (st, h->data_off, length, error)
+                         : storage_zero (st, h->data_off, length, error);
+
+  if (r == -1 && error->err == ENOTSUP)
+    r = storage_write_zeroes (st, h->data_off, length, "data", error);
+  return r;
+}
+
+static int
+write_map (struct storage *st, const struct vdi_header *h,
+           struct vdi_error *error)
+{
+  const bool fixed = h->type == VDI_TYPE_FIXED;
+  uint8_t buf[65536];
+  uint32_t block = 0, count, i;
+
+  while (block < h->n_blocks) {
+    count = MIN (h->n_blocks - block, sizeof buf / 4);
+    for (i = 0; i < count; ++i)
+      put_le32 (buf + 4 * i, fixed ? block + i : VDI_FREE);
+    if (storage_write (st, buf, 4 * count, vdi_entry_offset (h, block),
+                       "block map", error) == -1)
+      return -1;
+    block += count;
+  }
+  return 0;
+}
+
+static int
+write_image (struct storage *st, const struct vdi_header *h,
+             struct vdi_error *error)
+{
+  const uint64_t length = vdi_length_for (h, h->n_alloc);
+  uint8_t bytes[VDI_HEADER_SIZE];
+
+  if ((st->grows_zero ? grow_file (st, length, error)
+                      : clear_device (st, length, error)) == -1 ||
+      (h->type == VDI_TYPE_FIXED && take_space (st, h, error) == -1) ||
+      write_map (st, h, error) == -1 ||
+      storage_sync (st, error) == -1)
+    return -1;
+  vdi_header_encode (h, bytes);
+  if (storage_write (st, bytes, sizeof bytes, 0, "header", error) == -1)
+    return -1;
+  return storage_sync (st, error);
+}
+
+int
+vdi_create_storage (struct storage *st,
+                    const struct vdi_create_options *options,
+                    const struct vdi_header *parent, struct vdi_error *error)
+{
+  struct vdi_header h;
+
+  if (plan (options, parent, st->name, &h, error) == -1)
+    return -1;
+  return write_image (st, &h, error);
+}
+
+/*------------------------------------------------------------------*/
+/* The same by file names */
+
+/* The parent stays open, and so locked against writers, for as long as
+ * its child is being made.
+ */
+static int
+open_parent (const char *filename, bool lock, struct storage **st,
+             struct vdi_header *header, struct vdi_error *error)
+{
+  uint64_t length;
+
+  if (storage_open_file (filename, false, lock, st, error) == -1)
+    return -1;
+  if (storage_lock (*st, false, error) == -1 ||
+      storage_size (*st, &length, error) == -1 ||
+      discover_header (filename, header, error) == -1 ||
+      vdi_header_validate (header, filename, length, error) == -1) {
+    storage_close (*st);
+    return -1;
+  }
+  return 0;
+}
+
+/* Nothing was left behind, or it must be said.  By now somebody else may
+ * have put something in our file's place: that is not ours to remove.
+ */
+static void
+remove_begun (const char *name, const struct stat *begun,
+              struct vdi_error *error)
+{
+  const struct vdi_error cause = *error;
+  struct stat now;
+
+  if (stat (name, &now) == 0 && now.st_dev == begun->st_dev &&
+      now.st_ino == begun->st_ino && unlink (name) == -1)
+    vdi_set_error (error, cause.err,
+                   "%s; the unfinished file could not be removed either:"
+                   " remove it yourself", cause.message);
+}
+
+static void
+explain_no_room (const struct vdi_header *h, struct vdi_error *error)
+{
+  const struct vdi_error cause = *error;
+
+  if (h->type == VDI_TYPE_FIXED &&
+      (cause.err == ENOSPC || cause.err == EDQUOT || cause.err == EFBIG))
+    vdi_set_error (error, cause.err,
+                   "%s; a fixed image takes the space of the whole disk,"
+                   " %" PRIu64 " bytes, at once: a dynamic one takes it as it"
+                   " is needed", cause.message, h->disk_size);
+}
+
+static int
+create_file (const char *filename, bool lock, const struct vdi_header *h,
+             struct vdi_error *error)
+{
+  struct storage *st;
+  struct stat begun;
+  int r;
+
+  if (storage_create_file (filename, lock, &st, error) == -1) {
+    if (error->err == EEXIST)
+      vdi_set_error (error, EEXIST,
+                     "%s: there is a file of this name already, which is not"
+                     " overwritten: remove it, or choose another name",
+                     filename);
+    return -1;
+  }
+  if (stat (st->name, &begun) == -1)
+    memset (&begun, 0, sizeof begun);
+  r = storage_lock (st, true, error);
+  if (r == 0)
+    r = write_image (st, h, error);
+  if (r == -1) {
+    explain_no_room (h, error);
+    remove_begun (st->name, &begun, error);
+  }
+  storage_close (st);
+  return r;
+}
+
+int
+vdi_create (const char *filename, const struct vdi_create_options *options,
+            struct vdi_error *error)
+{
+  const struct vdi_header *parent = NULL;
+  struct vdi_header parent_header, h;
+  struct storage *parent_st = NULL;
+  int r;
+
+  if (options->parent) {
+    if (open_parent (options->parent, options->lock, &parent_st,
+                     &parent_header, error) == -1)
+      return -1;
+    parent = &parent_header;
+  }
+  r = plan (options, parent, filename, &h, error);
+  if (r == 0)
+    r = create_file (filename, options->lock, &h, error);
+  storage_close (parent_st);
+  return r;
+}
