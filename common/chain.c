@@ -341,6 +341,7 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
                           img->name);
   if (commit_new (img, vdi->depth == 1, &c, error) == -1)
     return -1;
+  commit_debug_to (c, vdi->debug, vdi->opaque);
   if (storage_lock (img->st, true, error) == -1 ||
       check_unchanged (img, error) == -1) {
     commit_free (c);
@@ -402,6 +403,7 @@ vdi_get_info (struct vdi *vdi, struct vdi_info *info)
     .uuid = img->header.uuid_image,
     .parent = img->header.uuid_parent,
     .damaged = !img->map.sound,
+    .comment = img->header.comment,
   };
 }
 

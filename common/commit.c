@@ -57,7 +57,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +83,8 @@ struct commit {
   struct storage *st;
   bool base;
   struct vdi_field_offsets offsets;
+  void (*debug) (void *opaque, const char *message);
+  void *opaque;
 
   _Atomic bool begun;           /* set once, under lock */
   _Atomic bool poisoned;        /* set once, under poison_lock */
@@ -120,6 +124,31 @@ struct commit {
 
 /*------------------------------------------------------------------*/
 
+void
+commit_debug_to (struct commit *c,
+                 void (*debug) (void *opaque, const char *message),
+                 void *opaque)
+{
+  c->debug = debug;
+  c->opaque = opaque;
+}
+
+static void say (const struct commit *c, const char *fs, ...)
+  __attribute__ ((format (printf, 2, 3)));
+static void
+say (const struct commit *c, const char *fs, ...)
+{
+  char message[VDI_ERROR_MAX];
+  va_list args;
+
+  if (c->debug == NULL)
+    return;
+  va_start (args, fs);
+  vsnprintf (message, sizeof message, fs, args);
+  va_end (args);
+  c->debug (c->opaque, message);
+}
+
 int
 commit_check (struct commit *c, struct vdi_error *error)
 {
@@ -141,6 +170,7 @@ commit_poison (struct commit *c, struct vdi_error *error)
   if (!c->poisoned) {
     c->why_poisoned = *error;
     c->poisoned = true;
+    say (c, "commit: writing ends here: %s", error->message);
   }
   pthread_mutex_unlock (&c->poison_lock);
   return -1;
@@ -377,8 +407,11 @@ commit_begin (struct commit *c, struct vdi_error *error)
     r = write_header (c, c->indexes.next, &uuid_mod, error);
     if (r == 0)
       r = sync_file (c, error);
-    if (r == 0)
+    if (r == 0) {
       c->begun = true;
+      say (c, "commit: first write: new modification UUID, count %" PRIu32,
+           c->count);
+    }
   }
   pthread_mutex_unlock (&c->lock);
   return r;
@@ -464,6 +497,8 @@ reserve_more (struct commit *c, struct vdi_error *error)
       write_count_durably (c, count, error) == -1)
     return -1;
   c->reserved = count;
+  say (c, "commit: %" PRIu32 " blocks in use, room reserved for %" PRIu32,
+       next, count - next);
   return 0;
 }
 
@@ -568,6 +603,8 @@ commit_round (struct commit *c, struct vdi_error *error)
     pending_undo (&c->pending);
     return -1;
   }
+  say (c, "commit: %zu entries durable, %zu of them were deferred", nr,
+       deferred);
   pending_done (&c->pending);
   return 0;
 }

@@ -59,6 +59,13 @@ extern int commit_new (struct image *, bool base, struct commit **,
                        struct vdi_error *);
 extern void commit_free (struct commit *); /* or NULL; writes nothing */
 
+/* Say, as vdi_options.debug, when metadata reaches the file.  Before any
+ * of the calls below.
+ */
+extern void commit_debug_to (struct commit *,
+                             void (*debug) (void *opaque, const char *),
+                             void *opaque);
+
 /* Fails with EIO if the image is poisoned. */
 extern int commit_check (struct commit *, struct vdi_error *);
 

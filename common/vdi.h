@@ -81,8 +81,8 @@ struct vdi_options {
    * or for the one who debugs (debug); may be called from any thread
    * and must not call back into the core.  NULL: nobody wants to know.
    * A debug message begins with its topic and a colon, so that it can be
-   * asked for alone: "chain: " (looking for parents), "lock: ",
-   * "commit: " (barriers, reserve, giving back).
+   * asked for alone: "chain: " (looking for parents), "commit: " (when
+   * metadata reaches the file).
    */
   void (*warn) (void *opaque, const char *message);
   void (*debug) (void *opaque, const char *message);
@@ -130,6 +130,8 @@ struct vdi_info {
   struct vdi_uuid uuid;
   struct vdi_uuid parent;       /* null in a base */
   bool damaged;                 /* may be read only, as far as it goes */
+  const char *comment;          /* any bytes at all, or "": not checked to be
+                                 * text; valid until vdi_close */
 };
 
 extern void vdi_get_info (struct vdi *, struct vdi_info *);
