@@ -9,6 +9,7 @@
 #include <nbdkit-plugin.h>
 
 #include "describe.h"
+#include "printable.h"
 
 static const char *
 type_in_words (const struct vdi_info *info)
@@ -40,17 +41,20 @@ const char *
 describe (struct vdi *vdi, const char *machine)
 {
   struct vdi_info info;
-  char block_size[32], uuid[VDI_UUID_STRING_SIZE], chain[64] = "";
+  char text[2048], block_size[32], uuid[VDI_UUID_STRING_SIZE];
+  char chain[64] = "";
 
   vdi_get_info (vdi, &info);
   if (info.depth > 1)
     snprintf (chain, sizeof chain, ", chain of %zu images", info.depth);
-  return nbdkit_printf_intern
-    ("%s%sVirtualBox disk image, %s, %" PRIu32 " of %" PRIu32
-     " blocks of %s allocated%s, UUID %s%s",
-     machine != NULL ? machine : "", machine != NULL ? ": " : "",
-     type_in_words (&info), info.n_allocated, info.n_blocks,
-     size_in_words (info.block_size, block_size), chain,
-     vdi_uuid_print (&info.uuid, uuid),
-     info.damaged ? ", damaged" : "");
+  snprintf (text, sizeof text,
+            "%s%sVirtualBox disk image, %s, %" PRIu32 " of %" PRIu32
+            " blocks of %s allocated%s, UUID %s%s%s%s",
+            machine != NULL ? machine : "", machine != NULL ? ": " : "",
+            type_in_words (&info), info.n_allocated, info.n_blocks,
+            size_in_words (info.block_size, block_size), chain,
+            vdi_uuid_print (&info.uuid, uuid),
+            info.damaged ? ", damaged" : "",
+            info.comment[0] != '\0' ? ", comment: " : "", info.comment);
+  return nbdkit_strdup_intern (printable (text));
 }

@@ -145,29 +145,25 @@ warn_of_children (void)
   free (child);
 }
 
-/* For good reasons that will not go away: serve what can be served. */
-static int
-fall_back_to_read_only (const char *why)
-{
-  struct vdi_info info;
-
-  vdi_get_info (vdi, &info);
-  nbdkit_error ("warning: %s: serving it read-only: %s", info.name, why);
-  writing = READ_ONLY;
-  return 0;
-}
-
 static int
 find_out_writing (void)
 {
   struct vdi_error error;
 
-  if (machine_disk != NULL && machine_disk->read_only)
-    return fall_back_to_read_only (machine_disk->why_read_only);
+  /* For reasons that will not go away: serve what can be served. */
+  if (machine_disk != NULL && machine_disk->read_only) {
+    nbdkit_error ("warning: %s: serving it read-only: %s",
+                  machine_disk->filename, machine_disk->why_read_only);
+    writing = READ_ONLY;
+    return 0;
+  }
   if (vdi_make_writable (vdi, &error) == -1) {
-    if (error.err == EROFS || error.err == EACCES || error.err == EPERM)
-      return fall_back_to_read_only (error.message);
-    /* Somebody wants to write, so make sure that they notice. */
+    if (error.err == EROFS || error.err == EACCES || error.err == EPERM) {
+      nbdkit_error ("warning: %s: serving it read-only", error.message);
+      writing = READ_ONLY;
+      return 0;
+    }
+    /* Somebody may want to write, so make sure that they notice. */
     return report (&error);
   }
   writing = WRITABLE;

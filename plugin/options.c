@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
@@ -412,6 +413,8 @@ check_needs (const struct options *o)
 static int
 check_create (const struct options *o)
 {
+  struct stat st;
+
   if (o->machine != NULL) {
     nbdkit_error ("create= makes an image and machine= serves one that a "
                   "machine has: they exclude each other");
@@ -432,7 +435,7 @@ check_create (const struct options *o)
                   "size=20G");
     return -1;
   }
-  if (access (o->file, F_OK) == 0) {
+  if (lstat (o->file, &st) == 0) { /* a link to nowhere is something, too */
     nbdkit_error ("%s: exists already, and create= never overwrites: "
                   "leave out create= to serve it, or choose another name",
                   o->file);

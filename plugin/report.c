@@ -60,10 +60,8 @@ report_warning (void *opaque, const char *message)
 /* Debug flags: nbdkit -D vdi.chain=1 and so on. */
 extern NBDKIT_DLL_PUBLIC int vdi_debug_chain;
 extern NBDKIT_DLL_PUBLIC int vdi_debug_commit;
-extern NBDKIT_DLL_PUBLIC int vdi_debug_lock;
 int vdi_debug_chain;
 int vdi_debug_commit;
-int vdi_debug_lock;
 
 static const struct {
   const char *prefix;
@@ -71,7 +69,6 @@ static const struct {
 } topics[] = {
   { "chain: ", &vdi_debug_chain },
   { "commit: ", &vdi_debug_commit },
-  { "lock: ", &vdi_debug_lock },
 };
 
 void
