@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "discover.h"
+#include "machine-xml.h"
 #include "search.h"
 
 static int
@@ -90,7 +91,7 @@ discover_parent (const char *child, const struct vdi_uuid *uuid,
 
   search_init (&s, DISCOVER_MAX_FILES);
   for (i = 0; i < nr_candidates && w.found == NULL; ++i)
-    if (search_look_at (&s, options->candidates[i], true, match_uuid, &w,
+    if (search_look_at (&s, options->candidates[i], match_uuid, &w,
                         error) == -1)
       goto out;
   if (w.found != NULL) {
@@ -166,6 +167,9 @@ discover_image (const char *const *dirs, size_t nr_dirs,
 /*------------------------------------------------------------------*/
 /* Looking for children */
 
+/* So many machines are asked about children at most. */
+#define MAX_MACHINES 100
+
 struct wanted_child {
   const struct vdi_uuid *parent;
   bool have_self;               /* the parent's own file, never its child */
@@ -188,6 +192,34 @@ match_child (void *opaque, const struct sighting *seen,
   return w->found == NULL ? out_of_memory (error) : 1;
 }
 
+/* Does a machine file know a child?  Files that make no sense know none. */
+static int
+match_machine (void *opaque, const char *filename, struct vdi_error *error)
+{
+  struct wanted_child *w = opaque;
+  struct machine *m;
+  struct vdi_error ignored;
+  size_t image, child = MACHINE_NONE;
+  int r = 0;
+
+  if (machine_load (filename, &m, &ignored) == -1)
+    return 0;
+  image = machine_image_by_uuid (m, w->parent, 0);
+  if (image != MACHINE_NONE)
+    child = machine_child (m, image);
+  if (child != MACHINE_NONE) {
+    if (asprintf (&w->found, "%s (as %s says)", m->images[child].location,
+                  filename) == -1) {
+      w->found = NULL;
+      r = out_of_memory (error);
+    }
+    else
+      r = 1;
+  }
+  machine_free (m);
+  return r;
+}
+
 int
 discover_child (const char *filename, const struct vdi_uuid *uuid,
                 char **child, struct vdi_error *error)
@@ -208,6 +240,10 @@ discover_child (const char *filename, const struct vdi_uuid *uuid,
   r = search_add_usual_places (&s, filename, error);
   if (r == 0)
     r = search_visit (&s, match_child, &w, error);
+  if (r == 0) {
+    s.files_left = MAX_MACHINES;
+    r = search_visit_names (&s, ".vbox", match_machine, &w, error);
+  }
   if (r == 1)
     *child = w.found;
   search_free (&s);

@@ -273,11 +273,12 @@ free_names (char **names, size_t from, size_t to)
 }
 
 /* The first max names (in the order of compare_names) that may be files
- * in a directory, in bounded memory however many there are.
+ * in a directory and end as wanted, in bounded memory however many there
+ * are.
  */
 static int
-list_directory (const char *dir, size_t max, char ***names_r, size_t *nr_r,
-                bool *more, int *err)
+list_directory (const char *dir, const char *suffix, size_t max,
+                char ***names_r, size_t *nr_r, bool *more, int *err)
 {
   const size_t room = 2 * max + 1;
   char **names;
@@ -290,10 +291,9 @@ list_directory (const char *dir, size_t max, char ***names_r, size_t *nr_r,
     return -1;
   }
   names = malloc (room * sizeof *names);
-  *err = ENOMEM;
   while (names != NULL && (errno = 0, d = readdir (dp)) != NULL) {
     if (d->d_type == DT_DIR || strcmp (d->d_name, ".") == 0 ||
-        strcmp (d->d_name, "..") == 0)
+        strcmp (d->d_name, "..") == 0 || !has_suffix (d->d_name, suffix))
       continue;
     names[nr] = strdup (d->d_name);
     if (names[nr] == NULL)
@@ -319,38 +319,16 @@ list_directory (const char *dir, size_t max, char ***names_r, size_t *nr_r,
   return 0;
 
  fail:
+  *err = ENOMEM;
   free_names (names, 0, nr);
   free (names);
   closedir (dp);
   return -1;
 }
 
-int
-search_look_at (struct search *s, const char *filename, bool allow_device,
-         sighting_fn fn, void *opaque, struct vdi_error *error)
-{
-  struct sighting sighting;
-  struct vdi_error failure;
-
-  if (s->files_left == 0) {
-    s->cut_short = true;
-    return 0;
-  }
-  s->files_left--;
-  if (sighting_read (filename, allow_device, &sighting, &failure) == -1) {
-    if ((failure.err == EACCES || failure.err == EPERM ||
-         failure.err == EIO) && s->nr_unreadable++ == 0) {
-      s->unreadable = strdup (filename);
-      s->unreadable_err = failure.err;
-    }
-    return 0;
-  }
-  return fn (opaque, &sighting, error);
-}
-
 static int
-visit_directory (struct search *s, struct place *place, sighting_fn fn,
-                 void *opaque, struct vdi_error *error)
+visit_directory (struct search *s, struct place *place, const char *suffix,
+                 name_fn fn, void *opaque, struct vdi_error *error)
 {
   char **names;
   size_t nr, i;
@@ -358,16 +336,14 @@ visit_directory (struct search *s, struct place *place, sighting_fn fn,
 
   if (place->err)
     return 0;
-  if (list_directory (place->dir, s->files_left, &names, &nr,
+  if (list_directory (place->dir, suffix, s->files_left, &names, &nr,
                       &s->cut_short, &place->err) == -1)
     return place->err == ENOMEM ? out_of_memory (error) : 0;
   for (i = 0; i < nr && r == 0; ++i) {
     char *filename = join (place->dir, names[i]);
 
-    if (filename == NULL)
-      r = out_of_memory (error);
-    else
-      r = search_look_at (s, filename, false, fn, opaque, error);
+    s->files_left--;
+    r = filename ? fn (opaque, filename, error) : out_of_memory (error);
     free (filename);
   }
   free_names (names, 0, nr);
@@ -376,15 +352,64 @@ visit_directory (struct search *s, struct place *place, sighting_fn fn,
 }
 
 int
-search_visit (struct search *s, sighting_fn fn, void *opaque,
-              struct vdi_error *error)
+search_visit_names (struct search *s, const char *suffix, name_fn fn,
+                    void *opaque, struct vdi_error *error)
 {
   size_t i;
   int r = 0;
 
   for (i = 0; i < s->nr_places && r == 0; ++i)
-    r = visit_directory (s, &s->places[i], fn, opaque, error);
+    r = visit_directory (s, &s->places[i], suffix, fn, opaque, error);
   return r;
+}
+
+struct look {
+  struct search *s;
+  bool allow_device;
+  sighting_fn fn;
+  void *opaque;
+};
+
+static int
+look_at (void *opaque, const char *filename, struct vdi_error *error)
+{
+  struct look *look = opaque;
+  struct search *s = look->s;
+  struct sighting sighting;
+  struct vdi_error failure;
+
+  if (sighting_read (filename, look->allow_device, &sighting,
+                     &failure) == 0)
+    return look->fn (look->opaque, &sighting, error);
+  if ((failure.err == EACCES || failure.err == EPERM ||
+       failure.err == EIO) && s->nr_unreadable++ == 0) {
+    s->unreadable = strdup (filename);
+    s->unreadable_err = failure.err;
+  }
+  return 0;
+}
+
+int
+search_look_at (struct search *s, const char *filename, sighting_fn fn,
+                void *opaque, struct vdi_error *error)
+{
+  struct look look = { s, true, fn, opaque };
+
+  if (s->files_left == 0) {
+    s->cut_short = true;
+    return 0;
+  }
+  s->files_left--;
+  return look_at (&look, filename, error);
+}
+
+int
+search_visit (struct search *s, sighting_fn fn, void *opaque,
+              struct vdi_error *error)
+{
+  struct look look = { s, false, fn, opaque };
+
+  return search_visit_names (s, "", look_at, &look, error);
 }
 
 /*------------------------------------------------------------------*/

@@ -48,6 +48,8 @@ struct sighting {
 /* Returns 0 to go on, 1 to end the search, -1 and sets *error. */
 typedef int (*sighting_fn) (void *opaque, const struct sighting *,
                             struct vdi_error *);
+typedef int (*name_fn) (void *opaque, const char *filename,
+                        struct vdi_error *);
 
 extern void search_init (struct search *, size_t max_files);
 extern void search_free (struct search *);
@@ -62,14 +64,20 @@ extern int search_add_place (struct search *, const char *dir,
 extern int search_add_usual_places (struct search *, const char *filename,
                                     struct vdi_error *);
 
-/* Look at one file, or at all in all places.  Returns what fn does last;
- * files that are no images are passed over.
+/* Look at one file, which may be a block device.  Returns what fn does;
+ * 0 if the file is no image.
  */
 extern int search_look_at (struct search *, const char *filename,
-                           bool allow_device, sighting_fn fn, void *opaque,
-                           struct vdi_error *);
+                           sighting_fn fn, void *opaque, struct vdi_error *);
+
+/* Look at all files in all places, or call fn for all that may be files
+ * and whose names end in suffix, in upper or lower case.  Returns what fn
+ * does last.
+ */
 extern int search_visit (struct search *, sighting_fn fn, void *opaque,
                          struct vdi_error *);
+extern int search_visit_names (struct search *, const char *suffix,
+                               name_fn fn, void *opaque, struct vdi_error *);
 
 /* Where was searched, for a message:
  * "/vm, /, /vm/Snapshots (No such file or directory)".
