@@ -218,6 +218,7 @@ zero_unallocated (struct vdi *vdi, const struct piece *p,
 /* A fast zero must fail before anything has changed.  What would have to
  * be copied up is seen in the map; whether the file can be zeroed without
  * writing, by zeroing the first part of the range that lies in it.
+ * Returns 1 if that was all of the range.
  */
 static int
 check_fast (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
@@ -235,8 +236,11 @@ check_fast (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
                               PRIu32 " would copy the rest from the parent",
                               img->name, p.block);
   FOR_EACH_RUN (run, pos, vdi, 0, offset, count)
-    if (is_in_place (&run))
-      return zero_in_place (vdi, &run, flags, error);
+    if (is_in_place (&run)) {
+      if (zero_in_place (vdi, &run, flags, error) == -1)
+        return -1;
+      return run.length == count;
+    }
   return 0;
 }
 
@@ -248,12 +252,14 @@ vdi_zero (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
   uint64_t pos = offset;
   struct run run;
   struct piece p;
-  int r;
+  int r = 0;
 
   if (check_writable (vdi, error) == -1 ||
       ((flags & VDI_FAST) &&
-       check_fast (vdi, count, offset, flags, error) == -1))
+       (r = check_fast (vdi, count, offset, flags, error)) == -1))
     return -1;
+  if (r == 1)
+    pos = end;
   while (pos < end) {
     if (find_in_place (vdi, pos, end, &run, &p)) {
       /* That it is fast was found out; finish it in any case. */

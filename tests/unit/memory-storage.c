@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checked.h"
 #include "memory-storage.h"
 #include "test.h"
 
@@ -162,15 +163,31 @@ memory_provision (struct storage *st, uint64_t offset, uint64_t length)
   return unlock (mem, err ? err : grow_to (mem, offset + length));
 }
 
+/* Holes are aligned pieces of 4096 zeros, as on a file system that has
+ * just been trimmed.
+ */
 static int
 memory_extent (struct storage *st, uint64_t offset, uint64_t limit,
                bool *hole, uint64_t *end)
 {
-  (void) st;
-  (void) offset;
-  *hole = false;
-  *end = limit;
-  return 0;
+  struct memory *mem = lock (st);
+  uint64_t pos = offset;
+
+  while (pos < limit) {
+    const uint64_t start = ROUND_DOWN (pos, 4096);
+    const uint64_t stop = MIN (start + 4096, mem->size);
+    bool zero = true;
+
+    for (uint64_t i = start; i < stop; i++)
+      zero &= mem->bytes[i] == 0;
+    if (pos == offset)
+      *hole = zero;
+    else if (*hole != zero)
+      break;
+    pos = MIN (stop, limit);
+  }
+  *end = pos;
+  return unlock (mem, 0);
 }
 
 static int

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Writing, zeroing, trimming, FUA and extents of one image:
+ * common/write.c and extents.c.
+ */
+#include <config.h>
+
+#include <errno.h>
+
+#include "disk-in-memory.h"
+
+#define K 1024
+#define B (64 * K)
+#define N 32
+
+static struct memory m;
+static struct vdi *vdi;
+
+static void
+make (void)
+{
+  const struct memory_image image = { .disk_size = N * B, .block_size = B };
+
+  memory_make_image (&m, &image);
+  vdi = open_writable (&m);
+}
+
+static void
+finish (void)
+{
+  close_checked (vdi);
+  memory_free (&m);
+}
+
+/* What was done to the file since last asked. */
+static const char *
+calls (void)
+{
+  static char log[sizeof m.log];
+
+  memcpy (log, m.log, sizeof log);
+  memset (m.log, 0, sizeof m.log);
+  return log;
+}
+
+static void
+check_calls (const char *expected)
+{
+  const char *log = calls ();
+
+  if (strcmp (log, expected) != 0) {
+    fprintf (stderr, "calls were \"%s\", not \"%s\"\n", log, expected);
+    exit (1);
+  }
+}
+
+static void
+test_writes_cost_what_they_write (void)
+{
+  make ();
+  /* UUID, sync; length, sync; count, sync; data, entry. */
+  write_bytes (vdi, 0, 1, 1, 0);
+  check_calls ("wstswsww");
+  write_bytes (vdi, B, 1, 1, 0);
+  check_calls ("ww");
+  write_bytes (vdi, 100, 100, 1, 0);
+  check_calls ("w");
+  write_bytes (vdi, B - 1, 2, 1, 0);            /* neighbours: one write */
+  check_calls ("w");
+  OK (vdi_flush (vdi, &error));
+  check_calls ("s");
+  finish ();
+}
+
+static void
+test_fua (void)
+{
+  make ();
+  write_bytes (vdi, 0, 1, 1, VDI_FUA);
+  check_calls ("wstswswws");
+  write_bytes (vdi, 0, 1, 1, VDI_FUA);
+  check_calls ("D");
+  write_bytes (vdi, B, 1, 1, 0);
+  calls ();
+  write_bytes (vdi, B, 1, 1, VDI_FUA);          /* entry not durable yet */
+  check_calls ("ws");
+  m.no_durable = true;
+  write_bytes (vdi, B, 1, 1, VDI_FUA);
+  check_calls ("wswst");        /* idle, so the reserve is given back */
+  OK (vdi_zero (vdi, 1, B, VDI_FUA, &error));
+  check_calls ("zs");
+  OK (vdi_trim (vdi, 1, B, VDI_FUA, &error));
+  CHECK (strncmp (calls (), "ps", 2) == 0);
+  finish ();
+}
+
+static void
+test_fua_without_space_is_not_poison (void)
+{
+  uint8_t buf[1] = { 9 };
+
+  make ();
+  write_bytes (vdi, 0, 1, 1, VDI_FUA);
+  /* Both the durable write and the plain one that finds out why. */
+  memory_fail (&m, 1, EIO);
+  FAILS (vdi_write (vdi, buf, 1, 0, VDI_FUA, &error), EIO);
+  FAILS (vdi_flush (vdi, &error), EIO);
+  FAILS (vdi_close (vdi, &error), EIO);
+  memory_free (&m);
+}
+
+static void
+test_zero (void)
+{
+  make ();
+  write_bytes (vdi, 0, 3 * B, 1, 0);
+  calls ();
+  OK (vdi_zero (vdi, 2 * B, B / 2, VDI_MAY_TRIM, &error));
+  check_calls ("p");
+  OK (vdi_zero (vdi, 10, 0, 0, &error));
+  check_calls ("z");
+  m.no_punch = true;
+  OK (vdi_zero (vdi, 10, 20, VDI_MAY_TRIM | VDI_FAST, &error));
+  check_calls ("z");
+  m.no_zero = true;
+  FAILS (vdi_zero (vdi, 10, 40, VDI_MAY_TRIM | VDI_FAST, &error), ENOTSUP);
+  check_calls ("");
+  check_bytes (vdi, 30, B / 2 - 30, 1);
+  OK (vdi_zero (vdi, 10, 40, VDI_MAY_TRIM, &error));
+  check_calls ("w");
+  OK (vdi_trim (vdi, 10, 60, 0, &error));       /* a hint that is not taken */
+  check_calls ("");
+  check_bytes (vdi, 0, 10, 0);
+  check_bytes (vdi, 10, 10, 1);
+  check_bytes (vdi, 20, 10, 0);
+  check_bytes (vdi, 30, 10, 1);
+  check_bytes (vdi, 40, 10, 0);
+  check_bytes (vdi, 50, B / 2 - 50, 1);
+  check_bytes (vdi, B / 2, 2 * B, 0);
+  check_bytes (vdi, 2 * B + B / 2, B / 2, 1);
+  /* All of the disk at once; what is free stays free. */
+  OK (vdi_zero (vdi, N * B, 0, 0, &error));
+  check_bytes (vdi, 0, N * B, 0);
+  CHECK (memory_entry (&m, 3) == VDI_FREE);
+  finish ();
+}
+
+static void
+test_zero_error (void)
+{
+  make ();
+  write_bytes (vdi, 0, B, 1, 0);
+  memory_fail (&m, 1, EIO);
+  FAILS (vdi_zero (vdi, 10, 0, 0, &error), EIO);
+  memory_fail (&m, 1, EIO);
+  FAILS (vdi_trim (vdi, 10, 0, 0, &error), EIO);
+  finish ();
+}
+
+static void
+test_not_writable (void)
+{
+  struct memory *levels[] = { &m };
+  uint8_t buf[1] = { 0 };
+
+  make ();
+  finish ();
+  {
+    const struct memory_image image = { .disk_size = B, .block_size = B };
+
+    memory_make_image (&m, &image);
+  }
+  vdi = open_chain (levels, 1);
+  FAILS (vdi_write (vdi, buf, 1, 0, 0, &error), EROFS);
+  FAILS (vdi_zero (vdi, 1, 0, 0, &error), EROFS);
+  FAILS (vdi_trim (vdi, 1, 0, 0, &error), EROFS);
+  OK (vdi_flush (vdi, &error));
+  m.read_only = true;
+  FAILS (vdi_make_writable (vdi, &error), EROFS);
+  m.read_only = false;
+  memory_set_count (&m, 1);             /* somebody was faster */
+  FAILS (vdi_make_writable (vdi, &error), EBUSY);
+  finish ();
+}
+
+/*------------------------------------------------------------------*/
+
+static char extents[1000];
+static uint64_t covered;
+
+static int
+note (void *opaque, uint64_t offset, uint64_t length, unsigned type)
+{
+  const size_t len = strlen (extents);
+
+  (void) opaque;
+  CHECK (offset == covered);
+  covered = offset + length;
+  snprintf (extents + len, sizeof extents - len, "%s%llu:%s", len ? " " : "",
+            (unsigned long long) length / K,
+            type == 0 ? "data" : type == 3 ? "hole" : "odd");
+  return 0;
+}
+
+static void
+check_extents (uint64_t offset, uint64_t count, bool one,
+               const char *expected)
+{
+  extents[0] = '\0';
+  covered = offset;
+  OK (vdi_extents (vdi, count, offset, one, note, NULL, &error));
+  if (strcmp (extents, expected) != 0) {
+    fprintf (stderr, "extents are \"%s\", not \"%s\"\n", extents, expected);
+    exit (1);
+  }
+}
+
+static int
+refuse (void *opaque, uint64_t offset, uint64_t length, unsigned type)
+{
+  (void) offset;
+  (void) length;
+  (void) type;
+  return vdi_set_error (opaque, ENOMEM, "enough");
+}
+
+static void
+test_extents (void)
+{
+  make ();
+  check_extents (0, N * B, false, "2048:hole");
+  write_bytes (vdi, 5 * B, B, 1, 0);    /* out of order: 5, 4, 6 */
+  write_bytes (vdi, 4 * B, B, 1, 0);
+  write_bytes (vdi, 6 * B, B, 1, 0);
+  check_extents (0, N * B, false, "256:hole 192:data 1600:hole");
+  check_extents (0, N * B, true, "256:hole");
+  check_extents (4 * B + K, 10 * K, false, "10:data");
+  check_extents (6 * B, 2 * B, true, "64:data");
+  write_bytes (vdi, 9 * B, 4 * K, 1, 0);        /* the rest is not written */
+  /* The storage's holes are whole pages; data begin at 1 K in one. */
+  check_extents (8 * B, 3 * B, false, "64:hole 7:data 121:hole");
+  OK (vdi_trim (vdi, B, 5 * B, 0, &error));
+  check_extents (4 * B, 3 * B, false, "67:data 60:hole 65:data");
+  FAILS (vdi_extents (vdi, B, 0, false, refuse, &error, &error), ENOMEM);
+  OK (vdi_cache (vdi, N * B, 0, &error));
+  finish ();
+}
+
+int
+main (void)
+{
+  test_writes_cost_what_they_write ();
+  test_fua ();
+  test_fua_without_space_is_not_poison ();
+  test_zero ();
+  test_zero_error ();
+  test_not_writable ();
+  test_extents ();
+  return 0;
+}
