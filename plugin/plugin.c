@@ -158,6 +158,14 @@ plugin_export_description (void *handle)
   return describe (disk_vdi (), disk_of_machine ());
 }
 
+/* Preferred is 4096 and not the image's block size, although whole blocks
+ * may seem to be cheaper: a write costs what is written, so there is
+ * nothing to be gained, and nbdcopy takes preferred for the least piece of
+ * zeros that it leaves out.  Measured with 512 MiB of which 64 KiB in every
+ * 256 KiB are data, copied by nbdcopy into a new image: 1.1 s and 128 MiB
+ * taken on the disk with 4096, 2.5 s and 512 MiB with 1 MiB.  With dense
+ * data, and with qemu-img, it makes no difference.
+ */
 static int
 plugin_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
                    uint32_t *maximum)
