@@ -3,9 +3,8 @@
  *
  * A block that is stored may be a hole in its file all the same: fresh
  * space not written yet, or trimmed.  That is found out by asking the
- * file system what is at a place; its answer usually goes far beyond one
- * block, so it is kept for the runs that follow, which costs one call per
- * run of the file system, however the blocks are scattered.
+ * file system what is at a place; where that is data, the answer usually
+ * goes far beyond one block, so it is kept for the runs that follow.
  */
 #include <config.h>
 
@@ -16,7 +15,11 @@
 /* How far ahead the file system is asked. */
 #define LOOK_AHEAD (UINT64_C (1) << 30)
 
-/* What the file system said last. */
+/* What the file system said last.  That something is data may be believed
+ * as long as one likes.  A hole may become a new block meanwhile, with
+ * its parent's data in it: so it is only known of a block whose map entry
+ * was loaded before the file system was asked.
+ */
 struct look {
   const struct image *img;
   uint64_t start, end;          /* bytes of its file; start == end: nothing */
@@ -73,8 +76,12 @@ look_at (struct look *look, const struct image *img, uint64_t offset,
   look->hole = false;
   if (offset >= limit)          /* beyond the end: let reading say so */
     return 0;
-  return storage_extent (img->st, offset, limit, &look->hole, &look->end,
-                         error);
+  if (storage_extent (img->st, offset, limit, &look->hole, &look->end,
+                      error) == -1)
+    return -1;
+  if (look->hole)
+    look->end = MIN (look->end, offset + length);
+  return 0;
 }
 
 static int
