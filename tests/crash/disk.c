@@ -808,6 +808,9 @@ disk_crash (const struct disk *from, struct disk *to,
       content = fresh_content (from);
       to->sectors[i].data = from->config.mode == DISK_DEVICE;
     }
+    /* A version from before it was punched is data again. */
+    if (content != fresh_content (from))
+      to->sectors[i].data = 1;
     set_durable (to, i, content);
     h = mix (h, content);
   }
