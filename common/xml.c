@@ -306,8 +306,6 @@ parse (struct xml *x, const char *data, size_t size)
     .internalSubset = on_doctype,
     .serror = on_error,
   };
-  const size_t piece = 4096;
-  size_t i;
 
   x->ctxt = xmlCreatePushParserCtxt (&sax, x, NULL, 0, NULL);
   if (x->ctxt == NULL)
@@ -315,10 +313,10 @@ parse (struct xml *x, const char *data, size_t size)
   /* Whatever encoding it claims: VirtualBox writes UTF-8 only. */
   xmlCtxtUseOptions (x->ctxt, XML_PARSE_NONET | XML_PARSE_HUGE |
                               XML_PARSE_IGNORE_ENC);
-  for (i = 0; i < size && !x->failed; i += piece)
-    xmlParseChunk (x->ctxt, data + i, (int) MIN (piece, size - i), 0);
-  if (!x->failed)
-    xmlParseChunk (x->ctxt, NULL, 0, 1);
+  /* All at once: in pieces it would look for the end of a long element
+   * again and again.
+   */
+  xmlParseChunk (x->ctxt, data, (int) size, 1);
   if (!x->failed && !x->ctxt->wellFormed)
     xml_fail (x, "not well-formed XML");
   if (x->ctxt->myDoc != NULL)
