@@ -474,6 +474,22 @@ find (struct finder *f, const char *snapshot, const char *which,
   return 0;
 }
 
+/* An image in the place of a machine is an easy mistake. */
+static int
+load (struct finder *f)
+{
+  struct vdi_error ignored;
+  struct vdi_header header;
+
+  if (machine_load (f->vbox, &f->m, f->error) == 0)
+    return 0;
+  if (f->error->err != EINVAL ||
+      discover_header (f->vbox, &header, &ignored) == -1)
+    return -1;
+  return vdi_set_error (f->error, EINVAL, "%s: is a VDI image, not the .vbox "
+                        "file of a machine; name it with file=", f->vbox);
+}
+
 int
 vdi_machine_find (const char *vbox, const char *snapshot, const char *disk,
                   void (*warn_fn) (void *opaque, const char *message),
@@ -488,7 +504,7 @@ vdi_machine_find (const char *vbox, const char *snapshot, const char *disk,
 
   if (d == NULL)
     vdi_set_errno (error, ENOMEM, "%s", vbox);
-  else if (machine_load (vbox, &f.m, error) == 0 &&
+  else if (load (&f) == 0 &&
            machine_folders_init (&f.folders, vbox, f.m, error) == 0)
     r = find (&f, snapshot, disk, d);
   machine_folders_free (&f.folders);

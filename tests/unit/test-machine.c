@@ -556,6 +556,10 @@ test_nonsense (void)
   CHECK (!find ("web.vbox", NULL, NULL));
   CHECK (says ("no Machine"));
 
+  CHECK (!find ("1.vdi", NULL, NULL));
+  CHECK (error.err == EINVAL);
+  CHECK (says ("is a VDI image") && says ("file="));
+
   /* Elements mean something in their places only. */
   write_vbox ("web.vbox", "", REGISTRY (HD (U1, "1.vdi", VDI, ""))
               "<Other>" SATA (U1) "</Other>");

@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Parents are found by their UUIDs wherever VirtualBox or people put them,
+and what cannot be is refused with all that is needed to do something."""
+
+import os
+import uuid
+
+import vdi
+import vditest
+from vditest import M
+
+A = ["chain-a-base", "chain-a-diff1", "chain-a-diff2"]
+
+
+def lay_out(*places):
+    """Unpack chain A, base first, each under a name in the test's
+    directory; return the names."""
+    result = []
+    for name, place in zip(A, places):
+        to = vditest.path(place)
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+        os.rename(vditest.fixture(name + ".vdi"), to)
+        result.append(to)
+    return result
+
+
+def check(s, name="chain-a-diff2"):
+    _, size, digest = vditest.manifest()[name]
+    assert vditest.sha256_export(s.connect(), size) == digest
+
+
+def test_places():
+    layouts = [
+        # Beside each other; the one above; Snapshots; both.
+        ("1/base.vdi", "1/a.vdi", "1/b.vdi"),
+        ("2/base.vdi", "2/Snapshots/a.vdi", "2/Snapshots/b.vdi"),
+        ("3/Snapshots/base.vdi", "3/Snapshots/a.vdi", "3/b.vdi"),
+        ("4/base.vdi", "4/Snapshots/a.vdi", "4/b.vdi"),
+        # Names mean nothing.
+        ("5/zz", "5/x.vdi.bak", "5/b.vdi"),
+    ]
+    for layout in layouts:
+        files = lay_out(*layout)
+        with vditest.unchanged(*files):
+            with vditest.serve(files[-1], readonly=True) as s:
+                check(s)
+
+
+def test_parent_dirs():
+    files = lay_out("one/base.vdi", "two/a.vdi", "three/x/b.vdi")
+    dirs = ["parent-dir=" + vditest.path(d)
+            for d in ("one", "missing", "two")]
+    with vditest.serve(files[-1], *dirs, readonly=True) as s:
+        check(s)
+    out = vditest.serve_fails(files[-1], *dirs[:2], readonly=True)
+    for words in [files[-1], str(vdi.Image(files[1]).uuid_image),
+                  vditest.path("three"), vditest.path("three/x"),
+                  vditest.path("three/x/Snapshots"), vditest.path("one"),
+                  vditest.path("missing") + " (No such file or directory)",
+                  "parent=FILE", "parent-dir=DIR"]:
+        assert words in out, "%s is not in: %s" % (words, out)
+    # The nearest parent is given, the other one is looked for from there.
+    os.rename(files[0], vditest.path("two/base.vdi"))
+    with vditest.serve(files[-1], "parent=" + files[1], readonly=True) as s:
+        check(s)
+
+
+def test_missing_middle():
+    """It is the child next to the gap that is named."""
+    files = lay_out("vm/base.vdi", "vm/a.vdi", "vm/b.vdi")
+    wanted = vdi.Image(files[0]).uuid_image
+    os.unlink(files[0])
+    out = vditest.serve_fails(files[-1], readonly=True)
+    assert files[1] + ": its parent" in out and str(wanted) in out, out
+
+
+def test_link():
+    files = lay_out("vm/base.vdi", "vm/Snapshots/a.vdi",
+                    "vm/Snapshots/b.vdi")
+    os.symlink(files[-1], vditest.path("disk.vdi"))
+    with vditest.serve(vditest.path("disk.vdi"), readonly=True) as s:
+        check(s)
+    # A second name of the same file is not a second file.
+    os.link(files[0], vditest.path("vm/also.vdi"))
+    os.symlink(files[0], vditest.path("vm/Snapshots/too.vdi"))
+    with vditest.serve(files[-1], readonly=True) as s:
+        check(s)
+
+
+def test_ambiguous():
+    files = lay_out("vm/base.vdi", "vm/Snapshots/a.vdi",
+                    "vm/Snapshots/b.vdi")
+    copy = vditest.path("vm/Snapshots/copy of base.vdi")
+    with open(copy, "wb") as f:
+        f.write(vditest.read_file(files[0]))
+    out = vditest.serve_fails(files[-1], readonly=True)
+    assert files[0] in out and copy in out and "parent=" in out, out
+    with vditest.serve(files[-1], "parent=" + files[1],
+                       "parent=" + files[0], readonly=True) as s:
+        check(s)
+
+
+def test_bystanders():
+    """FIFOs would be waited for, devices have no end, the rest is no
+    image."""
+    files = lay_out("vm/base.vdi", "vm/Snapshots/a.vdi",
+                    "vm/Snapshots/b.vdi")
+    os.mkfifo(vditest.path("vm/Snapshots/fifo.vdi"))
+    os.symlink("/dev/zero", vditest.path("vm/Snapshots/zero.vdi"))
+    os.symlink("nowhere", vditest.path("vm/Snapshots/broken.vdi"))
+    os.mkdir(vditest.path("vm/Snapshots/dir.vdi"))
+    for name in "cut", "text", "empty":
+        with open(vditest.path("vm/Snapshots/%s.vdi" % name), "wb") as f:
+            f.write({"cut": vditest.read_file(files[0])[:200],
+                     "text": b"hello", "empty": b""}[name])
+    with vditest.serve(files[-1], readonly=True) as s:
+        check(s)
+
+
+def make_chain(length):
+    """Tiny images on top of each other; return the names, base first."""
+    files = [vdi.make(vditest.path("0.vdi"), size=M,
+                      blocks={0: b"the base"})]
+    for i in range(1, length):
+        files.append(vdi.child(vditest.path("%d.vdi" % i), files[-1]))
+    return files
+
+
+def test_cycle():
+    files = make_chain(3)
+    vdi.patch(files[0], type=vdi.DIFF,
+              uuid_parent=vdi.Image(files[2]).uuid_image)
+    for f in files:
+        out = vditest.serve_fails(f, readonly=True)
+        assert "parent" in out and "cannot be" in out, out
+
+
+def test_self_parent():
+    base = vdi.make(vditest.path("a.vdi"), size=M)
+    vdi.patch(base, uuid_parent=vdi.Image(base).uuid_image)
+    for params in [], ["parent=" + base]:
+        out = vditest.serve_fails(base, *params, readonly=True)
+        assert "the image itself" in out, out
+
+
+def test_depth():
+    """300 links, as VirtualBox allows, and not one more."""
+    files = make_chain(302)
+    with vditest.serve(files[300], readonly=True) as s:
+        assert bytes(s.connect().pread(8, 0)) == b"the base"
+    out = vditest.serve_fails(files[301], readonly=True)
+    assert "300" in out and files[301] in out, out
+
+
+def test_parent_was_changed():
+    """VirtualBox does not mind, and leaves such images behind when
+    it merges snapshots: served, with a warning."""
+    files = lay_out("vm/base.vdi", "vm/a.vdi", "vm/b.vdi")
+    with vditest.serve(files[-1], readonly=True) as s:
+        check(s)
+        assert "warning" not in s.log(), s.log()
+    new = uuid.uuid4()
+    vdi.patch(files[0], uuid_mod=new)
+    with vditest.serve(files[-1], readonly=True) as s:
+        check(s)
+        log = s.log()
+    assert "warning" in log and str(new) in log, log
+    assert files[0] in log and files[1] in log, log
+
+
+def test_writing_to_a_parent():
+    """Said when it may happen: not to readers, nor without children."""
+    files = lay_out("vm/base.vdi", "vm/Snapshots/a.vdi",
+                    "vm/Snapshots/b.vdi")
+    for f, child in (files[0], files[1]), (files[1], files[2]):
+        with vditest.serve(f) as s:
+            assert not s.connect().is_read_only()
+            assert "warning" in s.log() and child in s.log(), s.log()
+        with vditest.serve(f, readonly=True) as s:
+            s.connect()
+            assert "warning" not in s.log(), s.log()
+    with vditest.serve(files[2]) as s:
+        s.connect()
+        assert "warning" not in s.log(), s.log()
+
+    # The only one who knows may be the machine.
+    os.unlink(files[2])
+    os.mkdir(vditest.path("far"))
+    os.rename(files[1], vditest.path("far/away.vdi"))
+    with open(vditest.path("vm/m.vbox"), "w", encoding="utf-8") as f:
+        f.write("<VirtualBox><Machine name='m'><MediaRegistry><HardDisks>"
+                "<HardDisk uuid='{%s}' location='base.vdi'>"
+                "<HardDisk uuid='{%s}' location='../far/away.vdi'/></HardDisk>"
+                "</HardDisks></MediaRegistry></Machine></VirtualBox>" % (
+                    vdi.Image(files[0]).uuid_image, uuid.uuid4()))
+    with vditest.serve(files[0]) as s:
+        s.connect()
+        assert "../far/away.vdi" in s.log() and "m.vbox" in s.log(), s.log()
+
+
+vditest.main()
