@@ -258,6 +258,17 @@ validate_type (const struct vdi_header *h, const char *name,
                         name, h->type);
 }
 
+/* How long a file is at least that holds what this header says; not less
+ * than its map.
+ */
+static uint64_t
+least_length (const struct vdi_header *h, uint64_t map_end)
+{
+  if (h->n_alloc == 0 || h->n_alloc > h->n_blocks)
+    return map_end;
+  return vdi_length_for (h, h->n_alloc);
+}
+
 /* The checks hold 4*n below 2^32, which bounds everything computed
  * from n, also in 0.2 where data_off is 420 + 4*n.
  */
@@ -291,9 +302,10 @@ validate_map (const struct vdi_header *h, const char *name,
     return vdi_set_error (error, EINVAL,
                           "%s: the file is cut short inside the block map:"
                           " its length is %" PRIu64 " bytes, the map ends at"
-                          " %" PRIu64 ", so at least %" PRIu64
+                          " %" PRIu64 ", and with the data at least %" PRIu64
                           " bytes are missing: " AGAIN,
-                          name, file_length, map_end, map_end - file_length);
+                          name, file_length, map_end,
+                          least_length (h, map_end) - file_length);
   return 0;
 }
 

@@ -269,7 +269,7 @@ test_lengths (const struct disk *base)
     for (i = 0; i <= h.n_alloc; ++i)
       edges[nr++] = vdi_length_for (&h, i);
     for (i = 0; i < nr; ++i)
-      for (by = -512; by <= 512; by = by == -512 ? -1 : by == 1 ? 512 : by + 1) {
+      for (by = -512; by <= 512; by += by == -512 || by == 1 ? 511 : 1) {
         struct disk d;
 
         if (by < 0 && edges[i] < (uint64_t) -by)
