@@ -268,6 +268,9 @@ def test_not_a_machine():
         m.vbox = vditest.write_file(name, content)
         assert name in m.fails("disk=0")
     m.vbox = m.files[0]
+    assert "file=" in m.fails()
+    m.vbox = m.files[0][:-len(".vdi")]
+    os.rename(m.files[0], m.vbox)
     assert "is a VDI image" in m.fails()
     m.vbox = m.folder
     assert "is not a file" in m.fails()
