@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bitmap.h"
 #include "blockmap.h"
@@ -48,6 +49,16 @@ damaged (struct blockmap *map, const char *fs, ...)
   va_end (args);
 }
 
+static void
+say_how_much_is_missing (struct blockmap *map, uint64_t bytes)
+{
+  const size_t len = strlen (map->damage);
+
+  snprintf (map->damage + len, sizeof map->damage - len, "; %" PRIu64
+            " bytes are missing at the end of the file, so if there is a "
+            "complete copy of it, use that", bytes);
+}
+
 /* One pass: count, find the highest index, and everything that forbids
  * writing.  Which indexes are used remains in map->holes, inverted by
  * the caller.
@@ -83,6 +94,8 @@ look_over (struct blockmap *map, const struct vdi_header *h,
       bitmap_set (map->holes, index);
   }
   atomic_init (&map->n_allocated, allocated);
+  if (!map->sound && map->high > whole && map->high <= map->n)
+    say_how_much_is_missing (map, vdi_length_for (h, map->high) - file_length);
 }
 
 int

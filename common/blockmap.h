@@ -33,7 +33,7 @@ struct blockmap {
   /* What the one pass over the map when it was loaded found; constant. */
   uint32_t high;                /* highest index in use + 1, saturated */
   bool sound;                   /* may be written to */
-  char damage[256];             /* if not sound: the first thing found */
+  char damage[384];             /* if not sound: the first thing found */
 
   /* Unused indexes below high as a bitmap, or NULL if there are none.
    * Belongs to indexes.c, protected by its lock.

@@ -95,6 +95,7 @@ test_beyond_file (void)
   /* Cut inside a block: what is there is read. */
   memory_set_entry (&m, 6, 2);
   m.size -= 512;
+  check_damaged (&m, "; 512 bytes are missing");
   vdi = open_chain (levels, 1);
   check_bytes (vdi, 6 * B, B - 512, 0x11);
   FAILS (vdi_read (vdi, buf, B, 6 * B, &error), EIO);
