@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The count and the length that everybody else goes by: exact after a
+clean end, after a flush that finds nothing, after a quiet second; never
+too small in between; healed by the first write after a kill."""
+
+import os
+import time
+
+import vdi
+import vditest
+from vditest import K, M
+
+
+def exact(image):
+    i = vdi.Image(image)
+    return i.problems()
+
+
+def never_too_small(image):
+    i = vdi.Image(image)
+    used = list(i.allocated().values())
+    assert not used or max(used) < i.n_alloc, (i.map, i.n_alloc)
+    assert i.n_alloc <= i.n_blocks
+    assert i.file_size >= i.exact_size()
+
+
+def eventually_exact(image):
+    end = time.monotonic() + 30
+    while exact(image):
+        assert time.monotonic() < end, exact(image)
+        time.sleep(0.1)
+
+
+def test_close():
+    for block_size in 4 * K, 64 * K, M:
+        image = vdi.make(vditest.path("disk.vdi"), size=16 * M,
+                         block_size=block_size)
+        with vditest.serve(image) as s:
+            h = s.connect()
+            for n in range(40):
+                h.pwrite(b"x" * 100, (n * 7 % 40) * (16 * M // 40))
+                never_too_small(image)
+        assert exact(image) == []
+        assert vdi.Image(image).n_alloc > 0
+
+
+def test_quiet_second():
+    image = vditest.make_vdi(size=64 * M)
+    with vditest.serve(image) as s:
+        h = s.connect()
+        for n in range(20):
+            h.pwrite(b"x" * 4096, n * 3 * M)
+        never_too_small(image)
+        eventually_exact(image)
+        s.kill()
+    vditest.qemu_check(image)
+    assert vdi.Image(image).n_alloc == 20
+
+
+def test_flush_twice():
+    """The second one finds nothing new and gives the reserve back."""
+    image = vditest.make_vdi(size=64 * M)
+    with vditest.serve(image, "commit=0") as s:
+        h = s.connect()
+        for n in range(20):
+            h.pwrite(b"x" * 4096, n * 3 * M)
+        h.flush()
+        h.flush()
+        s.kill()
+    assert exact(image) == []
+    vditest.qemu_check(image)
+
+
+def test_full():
+    """The reserve never goes beyond the disk."""
+    image = vdi.make(vditest.path("disk.vdi"), size=M, block_size=64 * K)
+    with vditest.serve(image) as s:
+        h = s.connect()
+        for n in range(16):
+            h.pwrite(b"f" * 100, n * 64 * K)
+            assert vdi.Image(image).n_alloc <= 16
+            never_too_small(image)
+        s.kill()
+    assert vdi.Image(image).n_alloc == 16
+    assert exact(image) == []
+
+
+def test_healed():
+    """Whatever a kill has left is put right by the next session that
+    writes, and by none that only reads."""
+    image = vditest.make_vdi(size=64 * M)
+    with vditest.serve(image) as s:
+        h = s.connect()
+        for n in range(5):
+            h.pwrite(b"x" * 4096, n * 9 * M)
+        s.kill()
+    # As if the end had been lost even more thoroughly.
+    i = vdi.Image(image)
+    vdi.patch(image, n_alloc=i.n_alloc + 7)
+    with open(image, "r+b") as f:
+        f.seek(i.data_off + (i.n_alloc + 7) * M)
+        f.write(b"\xdb" * 100000)
+    with vditest.unchanged(image):
+        with vditest.serve(image) as s:
+            s.connect().pread(512, 0)
+        with vditest.serve(image, readonly=True) as s:
+            s.connect().pread(512, 0)
+    with vditest.serve(image) as s:
+        h = s.connect()
+        h.pwrite(b"y", 60 * M)
+        assert h.pread(M, 60 * M) == b"y" + vditest.zeros(M - 1)
+    assert exact(image) == []
+    assert vdi.Image(image).n_alloc == 6
+    vditest.qemu_check(image)
+
+
+def test_only_in_place():
+    """A write to a block that is there changes the bytes, the modification
+    UUID, and nothing else."""
+    image = vdi.make(vditest.path("disk.vdi"), size=8 * M,
+                     blocks={2: b"a" * M, 5: b"b" * M})
+    before = bytearray(vditest.read_file(image))
+    with vditest.serve(image) as s:
+        s.connect().pwrite(b"new", 5 * M + 77)
+    after = bytearray(vditest.read_file(image))
+    assert len(before) == len(after)
+    uuid_mod = slice(0x198, 0x1a8)
+    assert before[uuid_mod] != after[uuid_mod]
+    after[uuid_mod] = before[uuid_mod]
+    at = vdi.Image(image).block_offset(vdi.Image(image).map[5]) + 77
+    assert after[at:at + 3] == b"new"
+    after[at:at + 3] = b"bbb"
+    assert before == after
+
+
+def test_first_touch():
+    """The first 4 KiB of a block cost 4 KiB, not the whole block."""
+    image = vdi.make(vditest.path("disk.vdi"), size=1024 * M,
+                     map_off=M, data_off=2 * M)
+    with vditest.serve(image) as s:
+        h = s.connect()
+        h.pwrite(b"x" * 4096, 0)
+        h.flush()
+        before = os.stat(image).st_blocks * 512
+        for n in range(1, 201):
+            h.pwrite(b"x" * 4096, n * 5 * M)
+        h.flush()
+        used = os.stat(image).st_blocks * 512 - before
+        assert used >= 200 * 4096, used
+        # Where others take 200 MiB; room for the file system's own needs.
+        assert used < 4 * M, used
+    assert os.stat(image).st_blocks * 512 - before < 4 * M
+    assert vdi.Image(image).n_alloc == 201
+    vditest.qemu_check(image)
+
+
+vditest.main()
