@@ -12,6 +12,9 @@ import vditest
 from vditest import K, M
 
 
+WRITTEN = "written to by another program"
+
+
 def qemu_refuses(image, writing):
     args = ["-c", "write 0 512"] if writing else ["-r", "-c", "read 0 512"]
     out = vditest.run("qemu-io", "-f", "vdi", *args, image, status=1)
@@ -97,7 +100,7 @@ def test_qemu_writes():
         with vditest.unchanged(image):
             for readonly in True, False:
                 said = vditest.serve_fails(image, readonly=readonly)
-                assert "disk.vdi" in said and "written to by another program" in said, said
+                assert "disk.vdi" in said and WRITTEN in said, said
     with vditest.serve(image) as s:
         s.connect().pwrite(b"x", 0)
 
@@ -128,9 +131,9 @@ def test_two_servers():
             b.connect()
         a.connect().pwrite(b"x", 0)
         said = vditest.serve_fails(image, readonly=True)
-        assert "written to by another program" in said, said
+        assert WRITTEN in said, said
         said = vditest.serve_fails(image)
-        assert "written to by another program" in said, said
+        assert WRITTEN in said, said
         with vditest.serve(image, "lock=off", readonly=True) as b:
             assert b.connect().pread(1, 0) == b"x"
 
@@ -163,7 +166,7 @@ def test_parents():
             other.connect().pwrite(b"y", 0)
     with QemuNbd(base):
         said = vditest.serve_fails(top)
-        assert "base.vdi" in said and "written to by another program" in said, said
+        assert "base.vdi" in said and WRITTEN in said, said
 
 
 def test_lock_off():
