@@ -128,6 +128,13 @@ test_places (void)
   CHECK (strstr (error.message, "away") != NULL);
   CHECK (strstr (error.message, "missing (No such file") != NULL);
 
+  /* A directory by two names is one place. */
+  CHECK (symlink ("vm", "also") == 0);
+  dirs[1] = "also";
+  CHECK (parent_of ("vm/child.vdi", &options) == NULL);
+  CHECK (strstr (error.message, "away") != NULL);
+  CHECK (strstr (error.message, "also") == NULL);
+
   /* Directories are not descended into. */
   make_image ("vm/deep/base.vdi", 1, 0);
   make_image ("vm/Snapshots/deep/base.vdi", 1, 0);
@@ -153,6 +160,16 @@ test_links (void)
   CHECK (link ("home/base.vdi", "home/also.vdi") == 0);
   CHECK (symlink ("base.vdi", "home/too.vdi") == 0);
   CHECK (found_in ("home/disk.vdi", NULL, "/home/also.vdi"));
+
+  /* The directory above the link, whatever its name looks like. */
+  CHECK (mkdir ("home/Snapshots", 0700) == 0);
+  CHECK (rename ("home/disk.vdi", "disk.vdi") == 0);
+  CHECK (symlink ("../../vm/Snapshots/child.vdi", "home/Snapshots/disk.vdi")
+         == 0);
+  CHECK (found_in ("home/Snapshots/disk.vdi", NULL, "/home/also.vdi"));
+  CHECK (found_in (tmpdir_file ("home/Snapshots/./disk.vdi"), NULL,
+                   "/home/also.vdi"));
+  CHECK (symlink ("../vm/Snapshots/child.vdi", "home/disk.vdi") == 0);
 
   /* A loop of links is no image. */
   CHECK (symlink ("loop.vdi", "home/loop.vdi") == 0);
@@ -202,12 +219,16 @@ test_bystanders (void)
   write_text ("vm/note.txt", "hello", 5);
   CHECK (found_in ("vm/child.vdi", NULL, "/vm/zz-no-suffix"));
 
-  /* What cannot be read is said, in case it is the one. */
-  if (geteuid () != 0) {
-    CHECK (chmod ("vm/zz-no-suffix", 0) == 0);
-    CHECK (parent_of ("vm/child.vdi", NULL) == NULL);
-    CHECK (strstr (error.message, "zz-no-suffix") != NULL);
-  }
+  /* What cannot be read is said, in case it is the one: here a file
+   * that nobody can read the start of, root neither.
+   */
+  CHECK (unlink ("vm/zz-no-suffix") == 0);
+  CHECK (parent_of ("vm/child.vdi", NULL) == NULL);
+  CHECK (strstr (error.message, "could not be read") == NULL);
+  CHECK (symlink ("/proc/self/mem", "vm/broken-disk.vdi") == 0);
+  CHECK (parent_of ("vm/child.vdi", NULL) == NULL);
+  CHECK (strstr (error.message, "1 file could not be read") != NULL);
+  CHECK (strstr (error.message, "vm/broken-disk.vdi: Input/output error"));
   clear_tmpdir ();
 }
 
@@ -259,6 +280,12 @@ test_many (void)
   CHECK (search_look_at (&s, "vm/zzz.VDI", count_image, &count, &error)
          == 0);
   CHECK (count == 1);
+  search_free (&s);
+
+  search_init (&s, 60);
+  CHECK (search_add_place (&s, "vm", &error) == 0);
+  CHECK (search_visit_names (&s, "", stop_at, NULL, &error) == 1);
+  CHECK (s.cut_short);
   search_free (&s);
 
   search_init (&s, 102);
@@ -357,6 +384,7 @@ test_child (void)
   /* An image is not its own child, and nobody is a child of null. */
   make_image ("vm/base.vdi", 1, 1);
   CHECK (child_of ("vm/base.vdi") == NULL);
+  make_image ("vm/another-base.vdi", 5, 0);
   CHECK (discover_child ("vm/base.vdi", &null, &name, &error) == 0);
 
   /* A machine file knows of children wherever they are. */

@@ -213,6 +213,7 @@ test_snapshot_tree (void)
   CHECK (found ("web.vbox", "a <b> &#38; \"c\" & d", NULL, "/2.vdi"));
   CHECK (strstr (disk->description, "a <b> &#38; \"c\" & d (taken while "
                  "running)") != NULL);
+  CHECK (warnings[0] == '\0');
   CHECK (is_candidate ("/1.vdi") && is_candidate ("/3.vdi"));
   CHECK (found ("web.vbox", NULL, NULL, "/3.vdi"));
   CHECK (!disk->read_only);
@@ -259,6 +260,8 @@ test_disks (void)
   CHECK (!find ("web.vbox", NULL, "4"));
   CHECK (says ("disk=4") && says ("IDE Controller:0:0"));
   CHECK (!find ("web.vbox", NULL, "99999999999999999999"));
+  CHECK (!find ("web.vbox", NULL, "4294967297")); /* 2^32 + 1 */
+  CHECK (!find ("web.vbox", NULL, "18446744073709551617"));
 
   CHECK (found ("web.vbox", NULL, "IDE Controller:0:1", "/2.vdi"));
   CHECK (strstr (disk->description, "disk IDE Controller port 0 device 1"));
@@ -381,6 +384,10 @@ test_locations (void)
   CHECK (found ("vm/web.vbox", NULL, "0", "/vm/disks/1.vdi"));
   CHECK (warnings[0] == '\0');
   CHECK (found ("vm/web.vbox", NULL, "1", "/vm/my/snaps/2.vdi"));
+  CHECK (strstr (warnings, "/vm/my/snaps/2.vdi") != NULL);
+  /* The name decides between copies. */
+  make_image ("vm/my/snaps/copy of 2.vdi", 2, 0);
+  CHECK (found ("vm/web.vbox", NULL, "1", "/vm/my/snaps/2.vdi"));
   CHECK (is_candidate ("/vm/disks/1.vdi"));
   CHECK (found ("vm/web.vbox", NULL, "2", "/vm/3.vdi"));
   /* A file may really be named so. */
@@ -490,6 +497,10 @@ test_read_only (void)
   CHECK (read_only_type ("Normal", "stateFile=\"Snapshots/x.sav\""));
   CHECK (strstr (disk->why_read_only, "saved") != NULL);
   CHECK (strstr (warnings, "saved") != NULL);
+  make_image ("vm/4.vdi", 4, 0);
+  CHECK (found ("vm/web.vbox", "s", NULL, "/vm/4.vdi"));
+  CHECK (warnings[0] == '\0');
+  CHECK (strstr (disk->why_read_only, "saved") == NULL);
   CHECK (!read_only_type ("Normal", "aborted=\"true\""));
   CHECK (strstr (warnings, "aborted") != NULL);
 
