@@ -96,7 +96,8 @@ write_through (struct vdi *vdi, const struct run *run, const void *buf,
 
   if (storage_write_durable (img->st, buf, run->length, run->file_offset,
                              "data", error) == 0)
-    return 0;
+    /* A sync that failed meanwhile may have lost what was written. */
+    return commit_check (img->commit, error);
   if (error->err == ENOTSUP) {
     *flush = true;
     return storage_write (img->st, buf, run->length, run->file_offset,

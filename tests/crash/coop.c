@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,7 @@ misuse (const char *what)
 }
 
 void (*coop_misuse) (const char *what) = misuse;
+bool coop_unlock_points = true;
 
 /*------------------------------------------------------------------*/
 
@@ -371,7 +373,8 @@ coop_stack (int id, void **start, size_t *size)
 void *
 coop_fixed (size_t *size)
 {
-  *size = sizeof *sched;
+  *size = offsetof (struct scheduler, c) +
+          (size_t) sched->max * sizeof sched->c[0];
   return sched;
 }
 
@@ -455,6 +458,13 @@ coop_can_run (int id)
   return false;
 }
 
+static void
+unlock_point (void)
+{
+  if (coop_unlock_points)
+    coop_point ();
+}
+
 /* Every lock operation is a point; whoever waits can go on only when the
  * lock is free, and then takes it before anybody else runs.
  */
@@ -517,7 +527,7 @@ coop_mutex_unlock (pthread_mutex_t *mutex)
   if (m->owner != me ())
     coop_misuse ("a mutex was unlocked by one who does not hold it");
   m->owner = 0;
-  coop_point ();
+  unlock_point ();
   return 0;
 }
 
@@ -605,7 +615,7 @@ coop_rwlock_unlock (pthread_rwlock_t *lock)
     l->readers &= ~my_bit ();
   else
     coop_misuse ("an rwlock was unlocked by one who does not hold it");
-  coop_point ();
+  unlock_point ();
   return 0;
 }
 
@@ -678,7 +688,7 @@ wake (pthread_cond_t *cond, int how_many)
       how_many--;
     }
   }
-  coop_point ();
+  unlock_point ();
 }
 
 int

@@ -94,6 +94,12 @@ extern void *coop_fixed (size_t *size);
 /* Clear the part that is not in use, so that states can be compared. */
 extern void coop_clear_stack (int id, size_t size);
 
+/* Is giving a lock back, or waking somebody, a point, too?  It need not be
+ * to meet all that can happen to a program whose threads share only what
+ * locks protect, and is by default.
+ */
+extern bool coop_unlock_points;
+
 /* Called with what was done wrong; must not return.  */
 extern void (*coop_misuse) (const char *what);
 

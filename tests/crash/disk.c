@@ -31,7 +31,6 @@ struct running {
 struct disk {
   struct storage storage;       /* first, so that it can be cast */
   struct disk_config config;
-  bool open;
   uint64_t nr_sectors;          /* config.max_size, rounded up */
   uint32_t stamp;               /* of the last change */
   uint32_t lost;                /* a sync failed: no later one makes what
@@ -146,18 +145,13 @@ disk_set_hooks (struct disk *d, const struct disk_hooks *hooks)
 struct storage *
 disk_open (struct disk *d)
 {
-  if (d->open) {
-    fprintf (stderr, "disk %s: opened twice\n", d->config.name);
-    abort ();
-  }
-  d->open = true;
   return &d->storage;
 }
 
 static void
 disk_close (struct storage *s)
 {
-  ((struct disk *) s)->open = false;
+  (void) s;
 }
 
 uint64_t
@@ -440,7 +434,7 @@ disk_pwrite (struct storage *s, const void *buf, size_t count,
   err = fault.err;
   if (fault.limited)
     count = MIN (count, fault.count);
-  else if (err)
+  else if (err && !fault.late)
     count = 0;
   if (offset > d->config.max_size || count > d->config.max_size - offset) {
     count = offset < d->config.max_size ? d->config.max_size - offset : 0;
@@ -453,6 +447,8 @@ disk_pwrite (struct storage *s, const void *buf, size_t count,
       grow (d, offset + count);
     change (d, buf, 0, count, offset, true);
   }
+  if (fault.late && durable)
+    d->lost = d->stamp;
   if (err) {
     errno = err;
     return -1;
@@ -726,11 +722,24 @@ copy_unversioned (const struct disk *from, struct disk *to)
     abort ();
   to->stamp = to->lost = 0;
   memset (to->running, 0, sizeof to->running);
-  to->open = false;
   to->forgotten = 0;
   memset (to->calls, 0, sizeof to->calls);
   for (i = 0; i < from->nr_sectors; i++)
     to->sectors[i].data = from->sectors[i].data;
+}
+
+void
+disk_copy (const struct disk *from, struct disk *to)
+{
+  const struct disk_hooks hooks = to->config.hooks;
+  void *memory = to->config.memory;
+
+  if (disk_memory (&from->config) != disk_memory (&to->config))
+    abort ();
+  memcpy (to, from, disk_memory (&from->config));
+  to->config.hooks = hooks;
+  to->config.memory = memory;
+  memset (to->running, 0, sizeof to->running);
 }
 
 void

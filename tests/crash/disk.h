@@ -62,6 +62,10 @@ struct disk_fault {
    */
   bool limited;
   size_t count;
+  /* pwrite with err set: all was written to the cache, then it could not
+   * be brought to the medium: lost as if by a failed sync.
+   */
+  bool late;
 };
 
 /* Both may be NULL. */
@@ -100,8 +104,8 @@ extern void disk_free (struct disk *); /* NULL is allowed */
 extern const struct disk_config *disk_get_config (const struct disk *);
 extern void disk_set_hooks (struct disk *, const struct disk_hooks *);
 
-/* The storage, which belongs to the disk: its close operation only ends
- * the use of it.  One at a time.
+/* The storage, which belongs to the disk: its close operation does
+ * nothing.
  */
 extern struct storage *disk_open (struct disk *);
 
@@ -151,6 +155,10 @@ extern uint64_t disk_hash (const struct disk *);
  */
 extern uint64_t disk_crash (const struct disk *from, struct disk *to,
                             uint64_t (*rnd) (void *opaque), void *opaque);
+/* The same after only the program was killed: all that pends still pends,
+ * but no sync is running.
+ */
+extern void disk_copy (const struct disk *from, struct disk *to);
 /* As after a clean shutdown of the host: the newest of everything. */
 extern void disk_settle (const struct disk *from, struct disk *to);
 

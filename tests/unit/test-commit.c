@@ -37,12 +37,15 @@ test_reading_changes_nothing (void)
   make (&m);
   vdi = open_writable (&m);
   check_bytes (vdi, 0, N * B, 0);
-  OK (vdi_flush (vdi, &error));
   OK (vdi_zero (vdi, N * B, 0, VDI_MAY_TRIM, &error));
   OK (vdi_trim (vdi, N * B, 0, 0, &error));
   OK (vdi_background (vdi, 100, &error));
-  close_checked (vdi);
   CHECK (m.calls == 0);
+  /* A server that was killed may have left something in the kernel. */
+  OK (vdi_flush (vdi, &error));
+  CHECK (m.calls == 1);
+  close_checked (vdi);
+  CHECK (m.calls == 1);
   memory_free (&m);
 }
 
