@@ -9,6 +9,15 @@
 
 #include "error.h"
 
+/* File names may hold line ends, and more that terminals obey. */
+static void
+one_line (char *text)
+{
+  for (; *text; ++text)
+    if ((unsigned char) *text < ' ' || *text == 127)
+      *text = '?';
+}
+
 int
 vdi_set_error (struct vdi_error *error, int err, const char *fs, ...)
 {
@@ -17,6 +26,7 @@ vdi_set_error (struct vdi_error *error, int err, const char *fs, ...)
   va_start (args, fs);
   vsnprintf (error->message, sizeof error->message, fs, args);
   va_end (args);
+  one_line (error->message);
   error->err = err;
   errno = err;
   return -1;
@@ -32,6 +42,7 @@ vdi_set_errno (struct vdi_error *error, int err, const char *fs, ...)
   va_start (args, fs);
   vsnprintf (error->message, sizeof error->message, fs, args);
   va_end (args);
+  one_line (error->message);
   len = strlen (error->message);
   /* The GNU version, which may return a string of its own. */
   snprintf (error->message + len, sizeof error->message - len, ": %s",

@@ -511,10 +511,8 @@ vdi_machine_find (const char *vbox, const char *snapshot, const char *disk,
   machine_free (f.m);
   if (r == 0)
     *out = d;
-  else {
+  else
     vdi_machine_disk_free (d);
-    one_line (error->message);
-  }
   return r;
 }
 

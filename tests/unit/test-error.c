@@ -49,10 +49,24 @@ test_text (void)
          == 0);
 }
 
+/* A file may be named anything, and a message is one line. */
+static void
+test_one_line (void)
+{
+  struct vdi_error error;
+
+  vdi_set_error (&error, EIO, "%s: read", "a\nb\033[2J\177.vdi");
+  CHECK (strcmp (error.message, "a?b?[2J?.vdi: read") == 0);
+  vdi_set_errno (&error, ENOENT, "%s", "\xc3\xa4\r.vdi");
+  CHECK (strcmp (error.message, "\xc3\xa4?.vdi: No such file or directory")
+         == 0);
+}
+
 int
 main (void)
 {
   test_cut ();
   test_text ();
+  test_one_line ();
   return 0;
 }
