@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A storage that is a file or a block device of this machine.
  *
- * The only file of the core that calls the operating system.  What the
- * file system turns out not to support is remembered, so that it is
- * asked only once.
+ * This and its parts storage-lock.c and storage-sync.c are all of the
+ * core that calls the operating system for an image.  What the file
+ * system turns out not to support is remembered, so that it is asked
+ * only once.
  */
 #include <config.h>
 
@@ -23,7 +24,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/types.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <linux/falloc.h>
@@ -32,6 +32,7 @@
 #include "error.h"
 #include "storage.h"
 #include "storage-lock.h"
+#include "storage-sync.h"
 
 struct file {
   struct storage st;            /* first, so that one is the other */
@@ -48,6 +49,8 @@ struct file {
 
   /* The directory does not yet know of this new file for certain. */
   _Atomic bool new_name;
+
+  struct sync_calls syncs;      /* has its own lock */
 
   pthread_mutex_t lock;         /* protects locks */
   struct file_locks locks;
@@ -113,7 +116,6 @@ file_pwrite (struct storage *st, const void *buf, size_t count,
              uint64_t offset, bool durable)
 {
   struct file *f = to_file (st);
-  struct iovec iov = { .iov_base = (void *) buf, .iov_len = count };
   ssize_t r;
 
   if (!in_range (offset, count))
@@ -123,9 +125,9 @@ file_pwrite (struct storage *st, const void *buf, size_t count,
 
   if (!may (&f->can_durable))
     return -1;
-  r = pwritev2 (f->fd, &iov, 1, offset, RWF_DSYNC);
-  if (r == -1)
-    return normalise (&f->can_durable);
+  r = sync_pwrite (&f->syncs, f->fd, buf, count, offset);
+  if (r == -1 && errno == ENOTSUP)
+    atomic_store_explicit (&f->can_durable, false, memory_order_relaxed);
   return r;
 }
 
@@ -162,7 +164,7 @@ file_sync (struct storage *st)
 {
   struct file *f = to_file (st);
 
-  if (fdatasync (f->fd) == -1)
+  if (sync_fdatasync (&f->syncs, f->fd) == -1)
     return -1;
   if (atomic_load (&f->new_name)) {
     if (sync_directory (f->st.name) == -1)
@@ -371,6 +373,7 @@ file_close (struct storage *st)
    * not be lost has been synced.
    */
   close (f->fd);
+  sync_destroy (&f->syncs);
   pthread_mutex_destroy (&f->lock);
   free (st->name);
   free (f);
@@ -480,6 +483,7 @@ new_file (int fd, const char *filename, int not_writable, bool locks,
   f->sector = sector;
   f->not_writable = not_writable;
   f->use_locks = locks;
+  sync_init (&f->syncs);
   pthread_mutex_init (&f->lock, NULL);
   atomic_init (&f->can_durable, true);
   atomic_init (&f->can_punch, true);
