@@ -45,10 +45,10 @@
  *
  * 7. An allocation that failed leaves map and count as they were.  Its
  *    index may hold part of the failed write, so it is never again taken
- *    for fresh.  If it was the entry's write that failed, the file is
- *    asked: if it names the index now, so does the map in memory.  If not,
- *    still nobody uses the index again in this session, and the count
- *    stays above it.
+ *    for fresh.  If it was the entry's write that failed (story 3), the
+ *    file may or may not name the index, so it must remain this block's:
+ *    the block is allocated all the same, and its entry becomes one of
+ *    those that the next commit has to write.
  *
  * 8. Opening and failing write nothing.  So a crash while recovering is
  *    the same crash again.
@@ -215,8 +215,9 @@ header_is (const struct commit *c, const uint8_t *bytes, uint32_t count,
 
 /* Before header or length are changed: nobody may have said meanwhile that
  * what they rest on is not known to be durable.  Read the header as far
- * as its fields that we change, into bytes, and trip if they are not what we left there: somebody without locks
- * (VirtualBox takes none) is writing to the image too.
+ * as its fields that we change, into bytes, and trip if they are not what
+ * we left there: somebody without locks (VirtualBox takes none) is writing
+ * to the image too.
  */
 static int
 reread_header (struct commit *c, uint8_t bytes[VDI_HEADER_SIZE],
@@ -551,56 +552,24 @@ commit_return_index (struct commit *c, const struct new_block *nb)
   pthread_mutex_unlock (&c->lock);
 }
 
-/* The write of an entry failed: is it there or not?  If it is, the map in
- * memory must say the same, or what is written to the block later, zeros
- * say, would be hidden by it after a crash.  If nobody knows, nothing may
- * be believed any more.
- */
-static void
-see_which_entry_is_there (struct commit *c, uint32_t block,
-                          const struct new_block *nb,
-                          struct vdi_error *error)
-{
-  uint8_t bytes[4];
-  struct vdi_error ignored;
-  uint32_t entry;
-
-  if (storage_read (c->st, bytes, sizeof bytes,
-                    vdi_entry_offset (&c->img->header, block), "block map",
-                    &ignored) == -1) {
-    commit_poison (c, error);
-    return;
-  }
-  entry = get_le32 (bytes);
-  if (entry == nb->index)
-    pending_add (&c->pending, block, nb->index, false);
-  else if (entry != blockmap_get (&c->img->map, block))
-    commit_poison (c, error);
-  else {
-    pthread_mutex_lock (&c->lock);
-    indexes_lose (&c->indexes, nb->index);
-    pthread_mutex_unlock (&c->lock);
-  }
-}
-
-/* Crash stories 3 and 4. */
+/* Crash stories 3, 4 and 7. */
 int
 commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
                 struct vdi_error *error)
 {
+  bool deferred = nb->deferred;
   uint8_t bytes[4];
+  int r = 0;
 
-  if (!nb->deferred) {
+  if (!deferred) {
     put_le32 (bytes, nb->index);
-    if (storage_write (c->st, bytes, sizeof bytes,
+    r = storage_write (c->st, bytes, sizeof bytes,
                        vdi_entry_offset (&c->img->header, block),
-                       "block map", error) == -1) {
-      see_which_entry_is_there (c, block, nb, error);
-      return -1;
-    }
+                       "block map", error);
+    deferred = r == -1;         /* crash story 7 */
   }
-  pending_add (&c->pending, block, nb->index, nb->deferred);
-  return 0;
+  pending_add (&c->pending, block, nb->index, deferred);
+  return r;
 }
 
 void

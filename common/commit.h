@@ -87,8 +87,8 @@ extern int commit_take_index (struct commit *, struct new_block *,
                               struct vdi_error *);
 extern void commit_return_index (struct commit *, const struct new_block *);
 
-/* The data are written: let the map say so.  If this fails the block
- * remains as it was and the index is lost until the image is reopened.
+/* The data are written: let the map say so.  If this fails the map says
+ * so all the same, and the next commit will tell the file.
  */
 extern int commit_publish (struct commit *, uint32_t block,
                            const struct new_block *, struct vdi_error *);

@@ -199,7 +199,9 @@ test_failed_write (void)
   memory_free (&m);
 }
 
-/* The map entry could not be written: the index is lost, not reused. */
+/* The map entry could not be written: the block keeps its index, which the
+ * file may name, and the next commit writes the entry.
+ */
 static void
 test_failed_entry (void)
 {
@@ -212,8 +214,13 @@ test_failed_entry (void)
   write_bytes (vdi, 0, B, 1, 0);
   memory_fail (&m, 2, EIO);
   FAILS (vdi_write (vdi, buf, sizeof buf, B, 0, &error), EIO);
+  CHECK (memory_entry (&m, 1) == VDI_FREE);
   write_bytes (vdi, B, B, 2, 0);
-  CHECK (memory_entry (&m, 1) == 2);
+  write_bytes (vdi, 2 * B, B, 3, 0);
+  CHECK (memory_entry (&m, 2) == 2);
+  CHECK (memory_entry (&m, 1) == VDI_FREE);
+  OK (vdi_flush (vdi, &error));
+  CHECK (memory_entry (&m, 1) == 1);
   close_checked (vdi);
   CHECK (memory_count (&m) == 3);
   memory_free (&m);
