@@ -73,7 +73,7 @@ choose_range (const struct stage *w, struct rng *rng)
  */
 static void
 check_result (struct stage *w, int r, const struct vdi_error *error,
-              unsigned before, bool known, const char *what)
+              unsigned before, bool known, bool fua, const char *what)
 {
   if (r == 0) {
     if (known)
@@ -85,11 +85,18 @@ check_result (struct stage *w, int r, const struct vdi_error *error,
   if (known && error->err != EIO)
     stage_fail (w, "%s: not EIO after a failed sync: %s", what,
                 error->message);
-  if (w->sync_failed)
-    w->poison_known = true;
-  else if (w->injected == before)
+  if (w->injected != before) {
+    if (w->fault && !w->sync_failed && error->err != w->injected_err)
+      stage_fail (w, "%s: error %d, but the storage said %d: %s", what,
+                  error->err, w->injected_err, error->message);
+    w->maybe_poisoned |= fua;
+  }
+  else if (!w->sync_failed && !w->maybe_poisoned)
     stage_fail (w, "%s failed though nothing went wrong: %s", what,
                 error->message);
+  else
+    w->sync_failed = true;
+  w->poison_known |= w->sync_failed;
 }
 
 static void
@@ -109,7 +116,7 @@ op_write (struct stage *w, struct rng *rng)
   r = vdi_write (w->vdi, buf, range.count * 512, range.sector * 512,
                  fua ? VDI_FUA : 0, &error);
   guest_end (w->guest, op, r == 0, fua);
-  check_result (w, r, &error, before, known, "write");
+  check_result (w, r, &error, before, known, fua, "write");
 }
 
 static void
@@ -131,7 +138,7 @@ op_zero (struct stage *w, struct rng *rng)
   guest_end (w->guest, op, r == 0, fua);
   if (r == -1 && fast && error.err == ENOTSUP)
     return;
-  check_result (w, r, &error, before, known, "zero");
+  check_result (w, r, &error, before, known, false, "zero");
 }
 
 static void
@@ -149,7 +156,7 @@ op_trim (struct stage *w, struct rng *rng)
   r = vdi_trim (w->vdi, range.count * 512, range.sector * 512,
                 fua ? VDI_FUA : 0, &error);
   guest_end (w->guest, op, r == 0, fua);
-  check_result (w, r, &error, before, known, "trim");
+  check_result (w, r, &error, before, known, false, "trim");
 }
 
 /* Sectors that were read (bytes) or said to be zero (NULL). */
@@ -261,7 +268,7 @@ stage_flush (struct stage *w)
 
   r = vdi_flush (w->vdi, &error);
   guest_flush_end (w->guest, time, r == 0);
-  check_result (w, r, &error, before, known, "flush");
+  check_result (w, r, &error, before, known, false, "flush");
 }
 
 void

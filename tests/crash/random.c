@@ -51,6 +51,24 @@ choose_layout (struct layout *l, unsigned layer, struct rng *rng)
   l->shuffled = rng_below (rng, 2);
 }
 
+/* Few small blocks and many clients, so that they meet in each. */
+static void
+crowd (struct stage_setup *s, struct rng *rng)
+{
+  for (unsigned i = 0; i < s->layers; ++i) {
+    struct layout *l = &s->layout[i];
+
+    l->block_size = 4096;
+    l->n_blocks = 3 + rng_below (rng, 4);
+    l->sectors = l->n_blocks * UINT64_C (8);
+    l->map_off = 512;
+    l->data_off = 1024;
+    l->filled = i ? 4 : 0;
+  }
+  s->clients = 8;
+  s->ops = 16;
+}
+
 /* Everything follows from the seed. */
 static void
 choose_setup (struct stage_setup *s, uint64_t seed)
@@ -79,6 +97,8 @@ choose_setup (struct stage_setup *s, uint64_t seed)
   s->clients = 2 + rng_below (&rng, 7);
   s->ops = 4 + rng_below (&rng, 60 / s->clients);
   s->sessions = 4;
+  if (rng_below (&rng, 4) == 0)
+    crowd (s, &rng);
   if (rng_below (&rng, 6) == 0) {
     s->fault_sync = rng_below (&rng, 3) == 0;
     s->fault_rate = s->fault_sync ? 8 : 30;
@@ -122,7 +142,6 @@ run_clients (struct stage *w, unsigned sample_rate)
   const unsigned strategy = rng_below (&w->rng, 3);
   int last = -1;
 
-  coop_init (NULL, 0);
   for (unsigned i = 0; i < w->setup.clients; ++i) {
     clients[i].w = w;
     clients[i].rng.state = rng_next (&w->rng);

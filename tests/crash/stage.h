@@ -68,6 +68,7 @@ struct stage {
   unsigned samples;             /* in this session, for keeping one fairly */
   unsigned allowed;             /* RULES_BIT of what the image is anyway */
   bool dense;                   /* no holes when the session began */
+  uint64_t changes_before;      /* calls that change the disk, before it */
 
   struct guest *guest;
   struct vdi *vdi;
@@ -75,7 +76,9 @@ struct stage {
 
   /* Faults.  injected counts those that a caller may notice. */
   unsigned injected;
+  int injected_err;             /* the only one, if fault is set */
   bool sync_failed;             /* by us */
+  bool maybe_poisoned;          /* a FUA write failed: was it the sync? */
   bool poison_known;            /* and an operation has said so */
   bool no_more_faults;
   /* Decides instead of fault_rate, if set. */
