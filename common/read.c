@@ -77,10 +77,13 @@ chain_missing (const struct vdi *vdi, const struct run *run, uint64_t pos,
 
   return vdi_set_error (error, EIO, "%s: block %" PRIu64 " (at byte %" PRIu64
                         " of the disk) should be stored at byte %" PRIu64
-                        ", but the file ends at byte %" PRIu64 "; use "
-                        "missing=zero to read zeros instead", img->name,
-                        pos >> img->block_shift, pos, run->file_offset,
-                        img->file_length);
+                        ", but the file ends at byte %" PRIu64 "; %s",
+                        img->name, pos >> img->block_shift, pos,
+                        run->file_offset, img->file_length,
+                        img->missing_zero ?
+                        "zeros are good for reading only, so a child can "
+                        "only be written in whole blocks here" :
+                        "use missing=zero to read zeros instead");
 }
 
 int

@@ -125,7 +125,8 @@ main (int argc, char *argv[])
   ops_read_all (NULL, false);
   ops_connect ();
   for (at = 0; at < params.ops; ++at) {
-    ops_run (at);
+    /* Every second kill comes as it likes. */
+    ops_run (at, at == next_kill && kills % 2 == 0);
     if (at == next_kill) {
       kill_and_judge ();
       ++kills;

@@ -658,8 +658,19 @@ reconnect (unsigned i)
   ++reconnects;
 }
 
+static bool
+is_in_flight (unsigned long nr)
+{
+  const struct op *op;
+
+  for (op = in_flight; op && op->nr != nr; op = op->next)
+    ;
+  return op != NULL;
+}
+
+/* Before a kill it is one that may not be lost however soon that comes. */
 void
-ops_run (unsigned long nr)
+ops_run (unsigned long nr, bool before_kill)
 {
   struct rng rng = { .state = params.seed * UINT64_C (1000003) + nr };
   struct op *op = allocate (sizeof *op);
@@ -671,6 +682,10 @@ ops_run (unsigned long nr)
     reconnect (op->connection);
 
   choose_kind (&rng, op);
+  if (before_kill) {
+    op->kind = rng_below (&rng, 3) ? WRITE : ZERO;
+    op->flags = LIBNBD_CMD_FLAG_FUA;
+  }
   if (op->kind != FLUSH) {
     op->count = choose_count (&rng, op->kind);
     op->offset = choose_offset (&rng, op->count);
@@ -695,6 +710,8 @@ ops_run (unsigned long nr)
   ++nr_in_flight;
   if (submit (op) == -1)
     fail ("operation %lu (%s): %s", nr, names[op->kind], nbd_get_error ());
+  while (before_kill && is_in_flight (nr))
+    poll_once ();
 }
 
 /* Read the whole disk and judge it. */

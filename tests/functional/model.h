@@ -104,7 +104,8 @@ extern struct nbd_handle *server_connect (void);
 /* ops */
 extern void ops_connect (void);
 extern void ops_disconnect (void);
-extern void ops_run (unsigned long nr);   /* choose and issue one */
+/* Choose and issue one; before a kill: wait for it. */
+extern void ops_run (unsigned long nr, bool before_kill);
 extern void ops_drain (void);             /* wait for all replies */
 extern struct op *ops_abandon (void);     /* after a kill: the rest */
 extern void ops_free (struct op *list);

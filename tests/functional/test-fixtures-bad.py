@@ -19,8 +19,8 @@ REFUSED = {
     "cbblock-3m": ["block size", "3145728", "restore"],
     "cblocks-huge": ["number of blocks", "4294967295", "restore"],
     "empty-file": ["empty", "0 bytes", "restore"],
-    "trunc-in-map": ["block map", "1048584", "4 bytes are missing",
-                     "restore"],
+    "trunc-in-map": ["block map", "1048584", "1048588",
+                     "bytes are missing", "restore"],
 }
 
 # Served, for reading only, with a warning: what the warning says; what can
@@ -31,7 +31,7 @@ DAMAGED = {
     "ptr-beyond-eof": (["block 1", "index 1000", "end of the file"],
                        [(0, M), (2 * M, M)], [(M, 512), (2 * M - 1, 1),
                                               (M - 512, 1024), (0, 3 * M)]),
-    "trunc-data": (["block 1", "index 2", "end of the file"],
+    "trunc-data": (["block 1", "index 2", "end of the file", "512 bytes"],
                    [(0, 2 * M - 512), (2 * M, M)],
                    [(2 * M - 512, 512), (2 * M - 513, 2), (0, 3 * M)]),
 }

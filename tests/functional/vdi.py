@@ -117,8 +117,10 @@ class Image:
 
     def __init__(self, filename):
         self.filename = filename
-        self.file_size = os.stat(filename).st_size
         with open(filename, "rb") as f:
+            # Of a block device, too.
+            self.file_size = f.seek(0, os.SEEK_END)
+            f.seek(0)
             head = f.read(512).ljust(512, b"\0")
             version = struct.unpack_from(_U32, head, 0x44)[0]
             self.block_extra = 0
