@@ -69,6 +69,7 @@ def run(name, image, *params, parents=(), ops=5000, seed=1, acked=False,
     rounds = max(1, ops // 1250)
     seeds = [seed * 100 + n for n in range(rounds)]
     if "MODEL_SEED" in os.environ:
+        rounds = 1
         seeds = [int(os.environ["MODEL_SEED"])]
     original = vditest.path("original")
     if restore is None:
