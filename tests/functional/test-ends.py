@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""All the ways in which a server ends: what was written is there, never
+mind whether anybody flushed, and where the plugin is told of the end the
+image is exact."""
+
+import os
+import resource
+import signal
+import subprocess
+import time
+
+import nbd
+
+import vdi
+import vditest
+from vditest import K, M
+
+COMMAND = [vditest.NBDKIT, "--exit-with-parent"]
+
+
+def written(image, exact):
+    """What the tests below write is in the image."""
+    i = vdi.Image(image)
+    want = bytearray(i.disk_size)
+    want[5 * M + 7:5 * M + 7 + 3000] = b"e" * 3000
+    want[M - 10:M + 10] = b"edge" * 5
+    assert i.read() == want
+    if exact:
+        assert i.problems() == [], i.problems()
+        vditest.qemu_check(image)
+    else:
+        # Only the reserve may be left.
+        assert len(i.allocated()) == 3 and i.n_alloc >= 3
+        assert i.file_size >= i.exact_size()
+    raw = vditest.write_file("want", bytes(want))
+    vditest.qemu_compare(image, raw)
+
+
+def write(h):
+    h.pwrite(b"e" * 3000, 5 * M + 7)
+    h.pwrite(b"edge" * 5, M - 10)
+
+
+SCRIPT = ("h.pwrite(b'e' * 3000, 5 * 1048576 + 7); "
+          "h.pwrite(b'edge' * 5, 1048576 - 10)")
+
+
+def test_run():
+    """--run: nbdkit may or may not call .close, but it calls .unload."""
+    vditest.requires("nbdsh")
+    for _ in range(5):
+        image = vditest.make_vdi(size=8 * M)
+        vditest.run(vditest.NBDKIT, "-U", "-", "vdi", "file=" + image,
+                    "--run", 'nbdsh -u "$uri" -c "%s"' % SCRIPT)
+        written(image, True)
+
+
+def test_run_that_leaves_without_a_word():
+    vditest.requires("nbdsh")
+    for _ in range(5):
+        image = vditest.make_vdi(size=8 * M)
+        script = SCRIPT + "; import os; os._exit(0)"
+        vditest.run(vditest.NBDKIT, "-U", "-", "vdi", "file=" + image,
+                    "--run", 'nbdsh -u "$uri" -c "%s"' % script)
+        written(image, True)
+
+
+def test_stdin():
+    """-s: one connection on standard input and output."""
+    image = vditest.make_vdi(size=8 * M)
+    h = nbd.NBD()
+    h.connect_command(COMMAND + ["-s", "vdi", "file=" + image])
+    write(h)
+    h.shutdown()
+    del h                       # closes, and waits for the server
+    written(image, True)
+
+
+def test_socket_activation():
+    image = vditest.make_vdi(size=8 * M)
+    h = nbd.NBD()
+    h.connect_systemd_socket_activation(COMMAND + ["vdi", "file=" + image])
+    write(h)
+    h.shutdown()
+    del h                       # sends SIGTERM, closes, and waits
+    written(image, True)
+
+
+def ended_by(sig, polite):
+    image = vditest.make_vdi(size=8 * M)
+    s = vditest.serve(image)
+    h = s.connect()
+    write(h)
+    if polite:
+        s.close_handles()
+    s.process.send_signal(sig)
+    if not polite:
+        # The server may wait for its client, or close first.
+        time.sleep(0.2)
+        try:
+            h.shutdown()
+        except nbd.Error:
+            pass
+        s.close_handles()
+    assert s.wait() == 0, s.log()
+    written(image, True)
+
+
+def test_signals():
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
+                signal.SIGQUIT):
+        ended_by(sig, True)
+
+
+def test_signal_with_a_client():
+    ended_by(signal.SIGTERM, False)
+
+
+def test_clients_that_come_and_go():
+    """The image stays open between clients; none of them flushes."""
+    image = vditest.make_vdi(size=8 * M)
+    with vditest.serve(image) as s:
+        h = s.connect()
+        h.pwrite(b"e" * 3000, 5 * M + 7)
+        s.close_handles()
+        h = s.connect()
+        h.pwrite(b"edge" * 5, M - 10)
+        s.close_handles()
+        # Nobody is connected, nothing was flushed; the server dies.
+        s.kill()
+    written(image, False)
+
+
+def test_file_size_limit():
+    """A limit on the size of files is a full disk, too: EFBIG, which NBD
+    calls ENOSPC or EINVAL, then all goes on."""
+    image = vditest.make_vdi(size=64 * M)
+
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9 * M, 9 * M))
+
+    socket = vditest.path("s")
+    pidfile = vditest.path("p")
+    p = subprocess.Popen([vditest.NBDKIT, "-f", "-U", socket, "-P", pidfile,
+                          "vdi", "file=" + image], preexec_fn=limited,
+                         stdin=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + vditest.PATIENCE
+        while not os.path.exists(pidfile) or not os.path.getsize(pidfile):
+            assert p.poll() is None and time.monotonic() < end
+            time.sleep(0.01)
+        h = nbd.NBD()
+        h.connect_unix(socket)
+        want = bytearray(64 * M)
+        refused = 0
+        for n in range(20):
+            data = bytes([n + 1]) * (100 * K)
+            offset = n * 3 * M + 50
+            try:
+                h.pwrite(data, offset)
+            except nbd.Error as e:
+                assert e.errno in ("ENOSPC", "EFBIG", "EINVAL"), e
+                refused += 1
+                got = h.pread(len(data), offset)
+                assert not any(got), "neither all nor nothing"
+            else:
+                want[offset:offset + len(data)] = data
+        # Each block of 1 MiB fits or does not; nine do not fit with the
+        # header.
+        assert refused >= 12 and refused < 20, refused
+        h.pwrite(b"in place", 100)
+        want[100:108] = b"in place"
+        h.flush()
+        assert vditest.read_all(h) == want
+        p.kill()
+        del h
+    finally:
+        p.kill()
+        p.wait()
+    assert vdi.Image(image).read() == want
+    with vditest.serve(image) as s:
+        h = s.connect()
+        assert vditest.read_all(h) == want
+        h.pwrite(b"room again", 60 * M)
+        want[60 * M:60 * M + 10] = b"room again"
+    assert vdi.Image(image).read() == want
+    assert vdi.Image(image).problems() == []
+
+
+vditest.main()
