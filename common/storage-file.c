@@ -29,6 +29,7 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 
+#include "checked.h"
 #include "error.h"
 #include "storage.h"
 #include "storage-lock.h"
@@ -202,44 +203,62 @@ file_truncate (struct storage *st, uint64_t size)
   return ftruncate (f->fd, size);
 }
 
+/* A block device that cannot do what was asked for says so too late: the
+ * kernel has thrown away by then what it had cached of the range, synced
+ * or not, and anything older shows.  Zeros are what was asked for.
+ */
 static int
-allocate (struct file *f, int mode, uint64_t offset, uint64_t length)
+write_zeros_instead (struct file *f, uint64_t offset, uint64_t length)
 {
-  if (!in_range (offset, length))
+  static const uint8_t zeros[65536];
+  ssize_t r;
+
+  while (length > 0) {
+    r = pwrite (f->fd, zeros, MIN (length, sizeof zeros), offset);
+    if (r == -1 && errno != EINTR)
+      return -1;
+    if (r > 0) {
+      offset += r;
+      length -= r;
+    }
+  }
+  return 0;
+}
+
+/* fallocate, as long as it *can be done. */
+static int
+allocate (struct file *f, _Atomic bool *can, int mode, uint64_t offset,
+          uint64_t length)
+{
+  if (!may (can) || !in_range (offset, length))
     return -1;
   /* Block devices take whole sectors only. */
   if (f->block_device && (offset | length) & (f->sector - 1)) {
-    errno = EINVAL;
+    errno = ENOTSUP;
     return -1;
   }
-  return fallocate (f->fd, mode, offset, length);
+  if (fallocate (f->fd, mode, offset, length) == 0)
+    return 0;
+  normalise (can);
+  return f->block_device ? write_zeros_instead (f, offset, length) : -1;
 }
 
+/* On a block device, too, the range reads as zeros afterwards. */
 static int
 file_punch (struct storage *st, uint64_t offset, uint64_t length)
 {
   struct file *f = to_file (st);
 
-  if (!may (&f->can_punch))
-    return -1;
-  /* On a block device, too, the range reads as zeros afterwards, without
-   * anybody having written them, or this fails.
-   */
-  if (allocate (f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                offset, length) == -1)
-    return normalise (&f->can_punch);
-  return 0;
+  return allocate (f, &f->can_punch, FALLOC_FL_PUNCH_HOLE |
+                   FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
 /* Take the space of a range, without growing the file. */
 static int
 keep_space (struct file *f, uint64_t offset, uint64_t length)
 {
-  if (!may (&f->can_provision))
-    return -1;
-  if (allocate (f, FALLOC_FL_KEEP_SIZE, offset, length) == -1)
-    return normalise (&f->can_provision);
-  return 0;
+  return allocate (f, &f->can_provision, FALLOC_FL_KEEP_SIZE, offset,
+                   length);
 }
 
 static int
@@ -247,23 +266,16 @@ file_zero (struct storage *st, uint64_t offset, uint64_t length)
 {
   struct file *f = to_file (st);
 
-  if (may (&f->can_zero)) {
-    if (allocate (f, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-                  offset, length) == 0)
-      return 0;
-    normalise (&f->can_zero);
-    if (errno != ENOTSUP)
-      return -1;
-  }
+  if (allocate (f, &f->can_zero, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                offset, length) == 0)
+    return 0;
+  if (errno != ENOTSUP || f->block_device)
+    return -1;
 
   /* tmpfs, for one, knows only the two halves of it.  The first
    * allocation changes nothing; it finds out whether the last will do,
    * before anything has been zeroed.
    */
-  if (f->block_device) {
-    errno = ENOTSUP;
-    return -1;
-  }
   if (keep_space (f, offset, length) == -1 ||
       file_punch (st, offset, length) == -1)
     return -1;
@@ -275,11 +287,7 @@ file_provision (struct storage *st, uint64_t offset, uint64_t length)
 {
   struct file *f = to_file (st);
 
-  if (!may (&f->can_provision))
-    return -1;
-  if (allocate (f, 0, offset, length) == -1)
-    return normalise (&f->can_provision);
-  return 0;
+  return allocate (f, &f->can_provision, 0, offset, length);
 }
 
 /* lseek moves an offset that all threads share, but nothing here ever

@@ -2,6 +2,7 @@
 """Trim gives space back at once, and what was trimmed reads as zeros."""
 
 import os
+import tempfile
 
 import nbd
 
@@ -142,6 +143,50 @@ def test_fast_zero():
         assert vditest.read_all(h) == \
             b"p" * M + vditest.zeros(2 * M) + b"p" * M
     assert vdi.Image(child).n_alloc == 0
+
+
+def test_device():
+    """A device that cannot give space back: the kernel finds that out only
+    after it has thrown away what it had cached, and what shows then is
+    what the device held before."""
+    vditest.requires("losetup")
+    # On tmpfs, if there is one: it cannot zero a range.
+    with tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir(
+            "/dev/shm") else None) as f:
+        on_device(f.name)
+
+
+def on_device(image):
+    vdi.make(image, size=2 * M, block_size=64 * K)
+    with open(image, "ab") as f:
+        f.write(b"\xdb" * (3 * M))      # somebody's old data
+    try:
+        device = vditest.run("losetup", "-f", "--show", image).strip()
+    except AssertionError:
+        vditest.skip("needs root, for a loop device")
+    want = bytearray(2 * M)
+    try:
+        with vditest.serve(device) as s:
+            h = s.connect()
+            for n in range(8):
+                at = n * 128 * K
+                h.pwrite(b"w" * 8192, at)
+                want[at:at + 8192] = b"w" * 8192
+                if n % 2:
+                    h.trim(4096, at + 2048)
+                    got = h.pread(4096, at + 2048)
+                    assert got in (b"w" * 4096, vditest.zeros(4096)), got[:9]
+                    want[at + 2048:at + 6144] = got
+                else:
+                    # This teaches the loop driver what its file cannot do.
+                    h.zero(4096, at + 2048, nbd.CMD_FLAG_NO_HOLE)
+                    want[at + 2048:at + 6144] = vditest.zeros(4096)
+                assert vditest.read_all(h) == want
+        with vditest.serve(device, readonly=True) as s:
+            assert vditest.read_all(s.connect()) == want
+        assert vdi.Image(device).read() == want
+    finally:
+        vditest.run("losetup", "-d", device)
 
 
 vditest.main()
