@@ -3,7 +3,7 @@
  *
  * Every write has a sequence number, which is in each sector it writes
  * (disk_tag of disk.h), so that a sector says by itself which write it
- * comes from.  The rules (reliability.md 3.2, I4 to I6), for each sector:
+ * comes from.  The rules (docs/crash-safety.md, The promise), for each sector:
  *
  *   A write that had returned before another began is overwritten by
  *   that other.  A sector never shows what is overwritten by a write

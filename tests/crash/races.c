@@ -2,10 +2,10 @@
 /* Real threads on one disk, over a storage whose calls take their time and
  * finish in any order.
  *
- * This is the race that QEMU's driver loses (reliability.md 1.1, Q1 and
- * Q2): blocks that are allocated at the same time write header and map
- * from what they remember, and the older memory may land last.  Then the
- * count is too low, and the next one to allocate overwrites a live block.
+ * This is the race that QEMU's driver loses: blocks that are allocated at
+ * the same time write header and map from what they remember, and the
+ * older memory may land last.  Then the count is too low, and the next one
+ * to allocate overwrites a live block.
  *
  * Each thread writes its own sectors of every block, so that all of them
  * meet in every block but never in a sector.  The storage takes no lock:
