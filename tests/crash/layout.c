@@ -275,6 +275,46 @@ write_all (const struct disk *d, int fd)
   }
 }
 
+#define QEMU_PATTERN 90
+
+/* Read all of an image in a memfd with QEMU and compare; from sector skip
+ * on is what QEMU wrote, and the rest of that block is not looked at.
+ */
+static int
+compare_with_qemu (const struct layout *l, int image, const struct guest *o,
+                   struct peer *peer, const uint32_t *values, uint64_t skip,
+                   uint64_t *sector, const char **output)
+{
+  const int raw = memfd_create ("raw", MFD_CLOEXEC);
+  char path[64], raw_path[64];
+  uint8_t bytes[512];
+  int r = 0;
+
+  if (raw == -1)
+    abort ();
+  image_file_path (image, path, sizeof path);
+  image_file_path (raw, raw_path, sizeof raw_path);
+  *sector = 0;
+  if (peer_run (peer, output, "qemu-img", "convert", "-f", "vdi", "-O", "raw",
+                path, raw_path, NULL) != 0)
+    r = -1;
+  for (uint64_t s = 0; r == 0 && s < l->sectors; ++s) {
+    if (s > skip && s < skip + l->block_size / 512)
+      continue;
+    if (s == skip && pread (raw, bytes, 512, s * 512) == 512 &&
+        bytes[0] == QEMU_PATTERN && bytes[511] == QEMU_PATTERN)
+      continue;
+    if (pread (raw, bytes, 512, s * 512) != 512 ||
+        guest_value (o, bytes, s) != values[s]) {
+      *sector = s;
+      *output = "other data";
+      r = -1;
+    }
+  }
+  close (raw);
+  return r;
+}
+
 int
 layout_qemu_read (const struct layout *l, const struct disk *d,
                   const struct guest *o, struct peer *peer,
@@ -282,28 +322,73 @@ layout_qemu_read (const struct layout *l, const struct disk *d,
                   const char **output)
 {
   const int image = memfd_create ("image", MFD_CLOEXEC);
-  const int raw = memfd_create ("raw", MFD_CLOEXEC);
-  char path[64], raw_path[64];
-  uint8_t bytes[512];
-  int r = 0;
+  int r;
 
-  if (image == -1 || raw == -1)
+  if (image == -1)
+    abort ();
+  write_all (d, image);
+  r = compare_with_qemu (l, image, o, peer, values, l->sectors, sector,
+                         output);
+  close (image);
+  return r;
+}
+
+static bool
+free_block (const struct layout *l, const struct disk *d, uint32_t *block)
+{
+  for (*block = 0; *block < l->n_blocks; ++*block) {
+    uint8_t bytes[4];
+
+    disk_get (d, bytes, 4, l->map_off + 4 * *block);
+    if (get_le32 (bytes) >= VDI_ZERO &&
+        (*block + UINT64_C (1)) * l->block_size <= l->sectors * 512)
+      return true;
+  }
+  return false;
+}
+
+int
+layout_qemu_write (const struct layout *l, const struct disk *d,
+                   const struct guest *o, struct peer *peer,
+                   const uint32_t *values, uint64_t *sector,
+                   const char **output)
+{
+  const uint64_t per_block = l->block_size / 512;
+  struct rules_report report;
+  uint8_t *bytes = malloc (l->data_off);
+  char path[64], command[64];
+  uint32_t block;
+  int image, r = 0;
+
+  *sector = 0;
+  if (!free_block (l, d, &block)) {
+    free (bytes);
+    return 0;
+  }
+  image = memfd_create ("image", MFD_CLOEXEC);
+  if (image == -1 || bytes == NULL)
     abort ();
   write_all (d, image);
   image_file_path (image, path, sizeof path);
-  image_file_path (raw, raw_path, sizeof raw_path);
-  *sector = 0;
-  if (peer_run (peer, output, "qemu-img", "convert", "-f", "vdi", "-O", "raw",
-                path, raw_path, NULL) != 0)
+  snprintf (command, sizeof command, "write -P %u %llu 4096",
+            QEMU_PATTERN, (unsigned long long) block * l->block_size);
+  if (peer_run (peer, output, "qemu-io", "-f", "vdi", "-c", command, path,
+                NULL) != 0)
     r = -1;
-  for (uint64_t s = 0; r == 0 && s < l->sectors; ++s)
-    if (pread (raw, bytes, 512, s * 512) != 512 ||
-        guest_value (o, bytes, s) != values[s]) {
-      *sector = s;
-      *output = "other data";
+  else if (pread (image, bytes, l->data_off, 0) != (ssize_t) l->data_off)
+    abort ();
+  else {
+    rules_check (bytes, l->data_off, lseek (image, 0, SEEK_END), false,
+                 &report);
+    if (report.found & RULES_BIT (DOUBLE)) {
+      *output = "a block is named twice";
       r = -1;
     }
+    else
+      r = compare_with_qemu (l, image, o, peer, values, block * per_block,
+                             sector, output);
+  }
+  free (bytes);
   close (image);
-  close (raw);
   return r;
 }

@@ -73,4 +73,13 @@ extern int layout_qemu_read (const struct layout *, const struct disk *,
                              const uint32_t *values, uint64_t *sector,
                              const char **output);
 
+/* Also only for these: QEMU writes to a block that is free, as the next
+ * one who opens the image; all else must stay what it is, and no block
+ * may be named twice.
+ */
+extern int layout_qemu_write (const struct layout *, const struct disk *,
+                              const struct guest *, struct peer *,
+                              const uint32_t *values, uint64_t *sector,
+                              const char **output);
+
 #endif /* LAYOUT_H */

@@ -164,8 +164,8 @@ peer_run (struct peer *p, const char **output, ...)
 
   if (ftruncate (p->text, 0) == -1)
     return -1;
-  r = p->pid ? ask_server (p, args, nr, &status)
-             : ask_anew (p, args, &status);
+  r = p->pid && strcmp (args[0], "qemu-img") == 0
+    ? ask_server (p, args, nr, &status) : ask_anew (p, args, &status);
   size = pread (p->text, p->output, sizeof p->output - 1, 0);
   p->output[size > 0 ? size : 0] = '\0';
   *output = p->output;

@@ -27,7 +27,8 @@ extern void peer_stop (struct peer *); /* or NULL */
 extern bool peer_is_fast (const struct peer *);
 
 /* The exit status, or -1 if it did not exit.  *output is what it
- * printed on both channels, valid until the next call.
+ * printed on both channels, valid until the next call.  Programs other
+ * than qemu-img are started anew each time.
  */
 extern int peer_run (struct peer *, const char **output, ...)
   __attribute__ ((sentinel));

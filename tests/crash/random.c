@@ -198,7 +198,8 @@ main (int argc, char *argv[])
   coop_exit ();
   printf ("random: %llu crash images (%llu of them as after a kill) of %llu "
           "sessions in %llu stages, %llu operations, %llu steps, %llu "
-          "faults; %llu asked of qemu-img check, %llu read by QEMU%s; "
+          "faults; %llu asked of qemu-img check, %llu read and %llu "
+          "written to by QEMU%s; "
           "%llu versions forgotten\n",
           (unsigned long long) counts.images,
           (unsigned long long) counts.killed,
@@ -209,6 +210,7 @@ main (int argc, char *argv[])
           (unsigned long long) counts.faults,
           (unsigned long long) counts.qemu_checks,
           (unsigned long long) counts.qemu_reads,
+          (unsigned long long) counts.qemu_writes,
           peer ? "" : " (which is not here)",
           (unsigned long long) counts.forgotten);
   peer_stop (peer);

@@ -49,7 +49,7 @@ struct stage_setup {
 
 struct stage_counts {
   uint64_t stages, sessions, ops, steps, images, killed, qemu_checks,
-    qemu_reads, faults, forgotten;
+    qemu_reads, qemu_writes, faults, forgotten;
 };
 
 struct stage {
