@@ -394,20 +394,6 @@ class Server:
             except (AttributeError, ValueError, nbd.Error):
                 pass
 
-    def _let_connections_end(self):
-        """Wait until nbdkit is done with clients that have gone.  A
-        connection that still ends when the signal arrives is never closed
-        by nbdkit, which is no leak of ours.  Each takes many threads; what
-        remains are nbdkit's main thread and one of the plugin's."""
-        end = time.monotonic() + 2
-        try:
-            while len(os.listdir("/proc/%d/task" % self.pid)) > 2 and \
-                    time.monotonic() < end:
-                time.sleep(0.01)
-            time.sleep(0.05)
-        except FileNotFoundError:
-            pass        # it has ended
-
     def running(self):
         return self.process.poll() is None
 
@@ -425,8 +411,6 @@ class Server:
             return
         _servers.remove(self)
         self.close_handles()
-        if sanitizer == "asan":
-            self._let_connections_end()
         if self.process.poll() is None:
             self.process.send_signal(sig)
         try:
