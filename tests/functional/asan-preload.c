@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Preloaded into nbdkit, after the address sanitizer: two things of
+/* Preloaded into nbdkit, after the sanitizer: two things of
  * nbdkit's and of the system's that are not for the tests to stumble
  * over.
  *
@@ -11,6 +11,8 @@
  * and leaves it broken: after the first %m in a message nbdkit hangs when
  * it exits.  This library is linked with -z initfirst, so its constructor
  * is the first of all.
+ *
+ * It is the same with the thread sanitizer.
  *
  * 2. Let connections end before nbdkit is told to quit.  From then on it
  * does not call .close any more, nor free what belongs to a connection
