@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "chain.h"
+#include "mutants.h"
 
 #define COPY_PIECE (UINT64_C (1) << 20)
 
@@ -90,7 +91,8 @@ write_old (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
     vdi_block_offset (&img->header, nb->index) - start;
   uint64_t shown = from;
 
-  if (old_entry == VDI_FREE && start + from < vdi->size) {
+  if (old_entry == VDI_FREE && start + from < vdi->size &&
+      !MUTANT (parent_not_copied)) {
     shown = MIN (to, vdi->size - start);
     if (copy_up (vdi, nb, file_base, start + from, start + shown,
                  error) == -1)
@@ -111,7 +113,7 @@ write_block (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
   r = buf != NULL
     ? storage_write (img->st, buf, p->length, offset, "data", error)
     : write_zeros (vdi, nb, offset, p->length, error);
-  if (r == -1 || !nb->deferred)
+  if (r == -1 || !nb->deferred || MUTANT (G))
     return r;
   if (write_old (vdi, nb, old_entry, p->block, 0, p->in_block, error) == -1)
     return -1;
@@ -128,10 +130,13 @@ allocate_locked (struct vdi *vdi, const struct piece *p, const void *buf,
   const uint32_t entry = blockmap_get (&vdi->levels[0]->map, p->block);
   struct new_block nb;
 
-  if (vdi_entry_is_allocated (entry))
+  if (vdi_entry_is_allocated (entry) && !MUTANT (stripe_not_looking))
     return 1;
   if (commit_take_index (c, &nb, error) == -1)
     return -1;
+  if (MUTANT (published_before_written))
+    return commit_publish (c, p->block, &nb, error) == -1 ? -1
+      : write_block (vdi, &nb, entry, p, buf, error);
   if (write_block (vdi, &nb, entry, p, buf, error) == -1) {
     commit_return_index (c, &nb);
     return -1;
@@ -149,9 +154,11 @@ allocate_block (struct vdi *vdi, const struct piece *p, const void *buf,
 
   if (commit_enter (c, error) == -1)
     return -1;
-  pthread_mutex_lock (stripe);
+  if (!MUTANT (no_stripe))
+    pthread_mutex_lock (stripe);
   r = allocate_locked (vdi, p, buf, error);
-  pthread_mutex_unlock (stripe);
+  if (!MUTANT (no_stripe))
+    pthread_mutex_unlock (stripe);
   commit_leave (c);
   return r;
 }

@@ -12,6 +12,7 @@
 #include "background.h"
 #include "chain.h"
 #include "discover.h"
+#include "mutants.h"
 
 void
 vdi_options_init (struct vdi_options *options)
@@ -349,6 +350,8 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
   }
   img->commit = c;
   vdi->writable = true;
+  if (MUTANT (open_writes))
+    return commit_begin (c, error);
   return 0;
 }
 

@@ -185,21 +185,24 @@ sync_file (struct commit *c, struct vdi_error *error)
 {
   int r;
 
-  pthread_mutex_lock (&c->sync_lock);
+  if (!MUTANT (syncs_not_serialised))
+    pthread_mutex_lock (&c->sync_lock);
   r = commit_check (c, error);
   if (r == 0) {
     r = storage_sync (c->st, error);
     if (r == -1) {
       error->err = EIO;
-      commit_poison (c, error);
+      if (!MUTANT (sync_not_poisoning))
+        commit_poison (c, error);
     }
-    else
+    else if (!MUTANT (sync_not_looking))
       /* A durable write may have failed meanwhile, and used up an error
        * that was about what this sync was for.
        */
       r = commit_check (c, error);
   }
-  pthread_mutex_unlock (&c->sync_lock);
+  if (!MUTANT (syncs_not_serialised))
+    pthread_mutex_unlock (&c->sync_lock);
   return r;
 }
 
@@ -227,7 +230,8 @@ reread_header (struct commit *c, uint8_t bytes[VDI_HEADER_SIZE],
       storage_read (c->st, bytes, c->offsets.uuid_mod + 16, 0, "header",
                     error) == -1)
     return -1;
-  if (!header_is (c, bytes, c->count, &c->uuid_mod)) {
+  if (!MUTANT (no_tripwire) &&
+      !header_is (c, bytes, c->count, &c->uuid_mod)) {
     vdi_set_error (error, EIO, "%s: another program is writing to this "
                    "image at the same time (the header's count or "
                    "modification UUID is not what we wrote there); close "
@@ -273,7 +277,9 @@ write_header (struct commit *c, uint32_t count,
   const uint32_t end = same_uuid ? start + 4 : c->offsets.uuid_mod + 16;
   uint8_t bytes[VDI_HEADER_SIZE];
 
-  if (reread_header (c, bytes, error) == -1)
+  if (MUTANT (header_from_memory))
+    memset (bytes, 0, sizeof bytes);
+  else if (reread_header (c, bytes, error) == -1)
     return -1;
   put_le32 (bytes + start, count);
   memcpy (bytes + c->offsets.uuid_mod, uuid_mod->bytes, 16);
@@ -327,7 +333,8 @@ write_count_durably (struct commit *c, uint32_t count,
 {
   const struct vdi_uuid uuid_mod = c->uuid_mod;
 
-  if (c->count == count && c->header_durable)
+  if (c->count == count &&
+      (c->header_durable || MUTANT (failed_header_believed)))
     return 0;
   if (c->count != count &&
       write_header (c, count, &uuid_mod, error) == -1)
@@ -423,8 +430,12 @@ commit_begin (struct commit *c, struct vdi_error *error)
   pthread_mutex_lock (&c->lock);
   if (!c->begun) {
     uuid_mod = vdi_uuid_new ();
-    r = write_header (c, c->indexes.next, &uuid_mod, error);
-    if (r == 0)
+    if (MUTANT (begin_keeps_uuid))
+      uuid_mod = c->uuid_mod;
+    r = write_header (c, MUTANT (begin_counts_entries)
+                      ? c->img->map.n_allocated : c->indexes.next, &uuid_mod,
+                      error);
+    if (r == 0 && !MUTANT (begin_not_synced))
       r = sync_file (c, error);
     if (r == 0) {
       c->header_durable = true;
@@ -489,7 +500,7 @@ grow_file (struct commit *c, uint32_t *count, struct vdi_error *error)
   const struct vdi_header *h = &c->img->header;
   const uint32_t next = c->indexes.next;
 
-  if (c->st->grows_zero && !c->tail_is_zero) {
+  if (c->st->grows_zero && !c->tail_is_zero && !MUTANT (J)) {
     if (set_length (c, vdi_length_for (h, next), error) == -1)
       return -1;
     c->tail_is_zero = true;
@@ -511,9 +522,12 @@ reserve_more (struct commit *c, struct vdi_error *error)
   uint32_t more, count;
 
   more = MIN (MAX (c->allocations, MIN_RESERVE), MAX_RESERVE);
-  count = MIN ((uint64_t) next + more, c->indexes.n);
+  count = MUTANT (count_above_n)
+    ? next + more : MIN ((uint64_t) next + more, c->indexes.n);
+  if (mutant_reserve (c, count, error))
+    return 0;
   if (grow_file (c, &count, error) == -1 ||
-      sync_file (c, error) == -1 ||
+      (!MUTANT (length_not_synced) && sync_file (c, error) == -1) ||
       write_count_durably (c, count, error) == -1)
     return -1;
   c->reserved = count;
@@ -528,8 +542,11 @@ commit_take_index (struct commit *c, struct new_block *nb,
 {
   int r = 0;
 
-  pthread_mutex_lock (&c->lock);
+  if (!MUTANT (indexes_not_locked))
+    pthread_mutex_lock (&c->lock);
   nb->zeroed = indexes_at_tail (&c->indexes) && c->st->grows_zero;
+  if (MUTANT (K) || (MUTANT (stale_trusted) && indexes_at_tail (&c->indexes)))
+    nb->zeroed = true;
   if (indexes_at_tail (&c->indexes) && c->indexes.next == c->reserved)
     r = reserve_more (c, error);
   if (r == 0 && !indexes_take (&c->indexes, &nb->index))
@@ -538,7 +555,8 @@ commit_take_index (struct commit *c, struct new_block *nb,
                        "open it again", c->img->name, c->indexes.n);
   if (r == 0)
     c->allocations++;
-  pthread_mutex_unlock (&c->lock);
+  if (!MUTANT (indexes_not_locked))
+    pthread_mutex_unlock (&c->lock);
   nb->deferred = !(c->base && nb->zeroed);
   return r;
 }
@@ -557,7 +575,7 @@ int
 commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
                 struct vdi_error *error)
 {
-  bool deferred = nb->deferred;
+  bool deferred = nb->deferred && !mutant_publishes_at_once (c);
   uint8_t bytes[4];
   int r = 0;
 
@@ -567,6 +585,8 @@ commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
                        vdi_entry_offset (&c->img->header, block),
                        "block map", error);
     deferred = r == -1;         /* crash story 7 */
+    if (deferred && mutant_forgets_entry (c, nb))
+      return -1;
   }
   pending_add (&c->pending, block, nb->index, deferred);
   return r;
@@ -575,13 +595,16 @@ commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
 void
 commit_publish_zero (struct commit *c, uint32_t block)
 {
-  pending_add (&c->pending, block, VDI_ZERO, true);
+  if (MUTANT (zero_in_memory_only))
+    blockmap_set (&c->img->map, block, VDI_ZERO);
+  else
+    pending_add (&c->pending, block, VDI_ZERO, true);
 }
 
 bool
 commit_is_durable (struct commit *c, uint32_t block)
 {
-  return !pending_is_marked (&c->pending, block);
+  return MUTANT (F) || !pending_is_marked (&c->pending, block);
 }
 
 /*------------------------------------------------------------------*/
@@ -597,7 +620,9 @@ write_entries (struct commit *c, const struct pending_entry *entries,
   for (i = 0; i < nr; i += n) {
     for (n = 0; n < sizeof bytes / 4 && i + n < nr &&
            entries[i+n].block == entries[i].block + n; n++)
-      put_le32 (bytes + 4 * n, entries[i+n].value);
+      put_le32 (bytes + 4 * n, MUTANT (entries_from_map)
+                ? blockmap_get (&c->img->map, entries[i+n].block)
+                : entries[i+n].value);
     if (storage_write (c->st, bytes, 4 * n,
                        vdi_entry_offset (&c->img->header, entries[i].block),
                        "block map", error) == -1)
@@ -615,10 +640,15 @@ commit_round (struct commit *c, struct vdi_error *error)
 
   entries = pending_sample (&c->pending, &nr, &deferred);
   if ((deferred > 0 &&
-       (sync_file (c, error) == -1 ||
+       ((!MUTANT (entries_before_sync) && sync_file (c, error) == -1) ||
+        mutant_before_entries (c, error) == -1 ||
         write_entries (c, entries, deferred, error) == -1)) ||
-      sync_file (c, error) == -1) {
-    pending_undo (&c->pending);
+      (!(MUTANT (entries_not_synced) && deferred > 0) &&
+       sync_file (c, error) == -1)) {
+    if (MUTANT (failed_commit_forgotten))
+      pending_done (&c->pending);
+    else
+      pending_undo (&c->pending);
     return -1;
   }
   say (c, "commit: %zu entries durable, %zu of them were deferred", nr,
@@ -632,16 +662,22 @@ static int
 give_back_gate_held (struct commit *c, struct vdi_error *error)
 {
   int r;
-  uint32_t next;
+  uint32_t next, kept;
 
   pthread_mutex_lock (&c->lock);
   indexes_shrink (&c->indexes);
   next = c->indexes.next;
+  if (MUTANT (PX))
+    next = mutant_live_count (c);
   /* If this fails it may not be known which count is durable: whoever
    * allocates next reserves again.
    */
+  kept = c->reserved;
   c->reserved = next;
-  r = write_count_durably (c, next, error);
+  r = mutant_give_back (c, next, error) ? 0
+    : write_count_durably (c, next, error);
+  if (r == -1 && MUTANT (reserve_kept_on_failure))
+    c->reserved = kept;
   if (r == 0) {
     r = set_length (c, vdi_length_for (&c->img->header, next), error);
     c->tail_is_zero = r == 0;
@@ -660,11 +696,12 @@ give_back_if_idle (struct commit *c)
 {
   struct vdi_error ignored;
 
-  if (pthread_rwlock_trywrlock (&c->gate) != 0)
+  if (!MUTANT (PX) && pthread_rwlock_trywrlock (&c->gate) != 0)
     return;
   if (c->reserved != c->indexes.next)
     give_back_gate_held (c, &ignored);
-  pthread_rwlock_unlock (&c->gate);
+  if (!MUTANT (PX))
+    pthread_rwlock_unlock (&c->gate);
 }
 
 static uint64_t
@@ -708,10 +745,14 @@ commit_flush (struct commit *c, struct vdi_error *error)
    * in the kernel that its clients, who are ours now, were told is written.
    */
   if (!c->begun)
-    return sync_file (c, error);
+    return MUTANT (flush_only_ours) ? 0 : sync_file (c, error);
+  if (MUTANT (P7))
+    return flush_round (c, error);
 
   pthread_mutex_lock (&c->flush_lock);
   mine = c->rounds_started + 1;
+  if (MUTANT (flush_joins_running_round) && c->round_running)
+    mine--;
   while (c->rounds_done < mine) {
     if (c->round_running) {
       pthread_cond_wait (&c->flush_done, &c->flush_lock);
@@ -731,7 +772,7 @@ commit_flush (struct commit *c, struct vdi_error *error)
   }
   /* If that was a later round than mine, it covered mine as well. */
   r = 0;
-  if (c->round_failed) {
+  if (c->round_failed && !MUTANT (failed_flush_succeeds)) {
     *error = c->round_error;
     r = -1;
   }
@@ -769,12 +810,14 @@ commit_close (struct commit *c, struct vdi_error *error)
 
   if (!c->begun)
     return commit_check (c, error);
-  if (commit_flush (c, error) == -1)
+  if (!MUTANT (close_without_flush) && commit_flush (c, error) == -1)
     return -1;
+  if (MUTANT (close_keeps_reserve))
+    return 0;
   pthread_rwlock_wrlock (&c->gate);
   r = give_back_gate_held (c, error);
   pthread_rwlock_unlock (&c->gate);
-  return r == -1 ? -1 : sync_file (c, error);
+  return r == -1 ? -1 : MUTANT (close_not_synced) ? 0 : sync_file (c, error);
 }
 
 int

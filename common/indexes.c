@@ -7,6 +7,7 @@
 #include "bitmap.h"
 #include "checked.h"
 #include "indexes.h"
+#include "mutants.h"
 
 void
 indexes_init (struct indexes *ix, uint32_t n, uint32_t high, uint64_t *holes)
@@ -26,7 +27,8 @@ indexes_free (struct indexes *ix)
 bool
 indexes_at_tail (const struct indexes *ix)
 {
-  return ix->nr_returned == 0 && ix->next < ix->n;
+  return (ix->nr_returned == 0 || MUTANT (returned_taken_for_fresh)) &&
+         ix->next < ix->n;
 }
 
 static bool
@@ -39,7 +41,8 @@ take_hole (struct indexes *ix, uint32_t *index)
   if (ix->hole == ix->high)
     return false;
   *index = ix->hole;
-  bitmap_clear (ix->holes, ix->hole);
+  if (!MUTANT (hole_taken_twice))
+    bitmap_clear (ix->holes, ix->hole);
   return true;
 }
 

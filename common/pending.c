@@ -7,6 +7,7 @@
 
 #include "bitmap.h"
 #include "checked.h"
+#include "mutants.h"
 #include "pending.h"
 
 /* 16 bytes each, twice.  When it is full a commit makes room, at the cost
@@ -77,7 +78,8 @@ pending_add (struct pending *p, uint32_t block, uint32_t value, bool deferred)
   /* Marked before it is visible, so that whoever sees the new entry sees
    * that it is not durable.
    */
-  bitmap_set (p->marked, block);
+  if (!MUTANT (never_marked))
+    bitmap_set (p->marked, block);
   blockmap_set (p->map, block, value);
   pthread_mutex_unlock (&p->lock);
 }
@@ -103,6 +105,8 @@ compare (const void *av, const void *bv)
     return a->deferred ? -1 : 1;
   if (a->block != b->block)
     return a->block < b->block ? -1 : 1;
+  if (MUTANT (older_entry_wins))
+    return a->order < b->order ? -1 : a->order > b->order;
   return a->order > b->order ? -1 : a->order < b->order;
 }
 
@@ -118,6 +122,8 @@ pending_sample (struct pending *p, size_t *nr, size_t *deferred)
   p->sampled = e;
   p->nr_sampled = p->nr;
   p->nr = 0;
+  for (i = 0; MUTANT (marks_cleared_early) && i < p->nr_sampled; i++)
+    bitmap_clear (p->marked, e[i].block);
   pthread_mutex_unlock (&p->lock);
 
   /* Only the one commit that is running touches the sample. */
@@ -149,7 +155,7 @@ pending_done (struct pending *p)
     bitmap_clear (p->marked, p->sampled[i].block);
     p->nr_deferred -= p->sampled[i].deferred;
   }
-  for (i = 0; i < p->nr; i++)   /* some may have changed again since */
+  for (i = 0; i < p->nr && !MUTANT (marks_lost); i++) /* some may have changed again since */
     bitmap_set (p->marked, p->entries[i].block);
   p->nr_sampled = 0;
   pthread_mutex_unlock (&p->lock);

@@ -11,6 +11,7 @@
 
 #include "background.h"
 #include "chain.h"
+#include "mutants.h"
 
 /* Before any writing call. */
 static int
@@ -97,7 +98,7 @@ write_through (struct vdi *vdi, const struct run *run, const void *buf,
   if (storage_write_durable (img->st, buf, run->length, run->file_offset,
                              "data", error) == 0)
     /* A sync that failed meanwhile may have lost what was written. */
-    return commit_check (img->commit, error);
+    return MUTANT (fua_not_looking) ? 0 : commit_check (img->commit, error);
   if (error->err == ENOTSUP) {
     *flush = true;
     return storage_write (img->st, buf, run->length, run->file_offset,
@@ -114,7 +115,8 @@ write_through (struct vdi *vdi, const struct run *run, const void *buf,
                        &e) == -1 && is_no_space (&e))
       return -1;
   }
-  return commit_poison (img->commit, error);
+  return MUTANT (fua_not_poisoning) ? -1
+                                    : commit_poison (img->commit, error);
 }
 
 static int
@@ -123,9 +125,10 @@ write_in_place (struct vdi *vdi, const struct run *run, const void *buf,
 {
   if (begin (vdi, error) == -1)
     return -1;
-  if (fua && is_durable (vdi, pos, run->length))
+  if (fua && is_durable (vdi, pos, MUTANT (fua_looks_at_one_block)
+                         ? 1 : run->length))
     return write_through (vdi, run, buf, flush, error);
-  *flush |= fua;
+  *flush |= fua && !MUTANT (fua_ignored_in_place);
   return storage_write (vdi->levels[0]->st, buf, run->length,
                         run->file_offset, "data", error);
 }
@@ -157,11 +160,13 @@ vdi_write (struct vdi *vdi, const void *buf, size_t count, uint64_t offset,
           (r = allocate_block (vdi, &p, data, error)) == -1)
         return -1;
       if (r == 0) {
-        flush |= fua;
+        flush |= fua && !MUTANT (fua_ignored_in_new_block);
         pos += p.length;
       }
     }
   }
+  if (flush && MUTANT (fua_only_syncs))
+    return storage_sync (vdi->levels[0]->st, error);
   return flush ? vdi_flush (vdi, error) : 0;
 }
 
@@ -208,7 +213,7 @@ zero_unallocated (struct vdi *vdi, const struct piece *p,
 
   if (vdi_entry_is_allocated (entry))
     return 1;
-  if (entry == VDI_ZERO || vdi->depth == 1)
+  if (entry == VDI_ZERO || vdi->depth == 1 || MUTANT (zero_shows_parent))
     return 0;                   /* zeros already */
   if (begin (vdi, error) == -1)
     return -1;
@@ -287,7 +292,7 @@ vdi_trim (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
   if (check_writable (vdi, error) == -1)
     return -1;
   FOR_EACH_RUN (run, pos, vdi, 0, offset, count) {
-    if (!is_in_place (&run))
+    if (!is_in_place (&run) || mutant_trim (vdi, pos, run.length))
       continue;
     if (begin (vdi, error) == -1)
       return -1;

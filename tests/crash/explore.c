@@ -283,7 +283,7 @@ start_scenario (const struct scenario *sc, const struct explore_options *o,
   stopped = false;
   path_length = 0;
   disk_contents_reset ();
-  setup_make (&setup, sc);
+  setup_make (&setup, sc, o->few);
   world_init (&setup);
   hashset_clear (&states);
   nested_reset ();

@@ -27,6 +27,7 @@ struct explore_options {
                                  * are switched also at locks that are free,
                                  * and at calls that only read.
                                  */
+  bool few;                     /* of the scenario's small alphabet */
   uint64_t max_states;          /* stop after so many; 0: never */
   unsigned sample;              /* of so many states in which the disk is one
                                  * not met before, open one's images again; 0:

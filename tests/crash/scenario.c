@@ -18,12 +18,16 @@
 /* Blocks of two sectors, so that a new block has a rest to be got right.
  * In the alphabets a number is a sector of the guest, "+n" how many.
  */
-#define OPS_3 "w0 w1 w2 w1+2 f0 f2 F t0+2 z2+2 z4 n0"
+#define OPS_3 "w0 w1 w2 w1+2 f0 f1+2 F t0+2 z2+2 z4 n0"
+#define FEW_3 "w0 w2 f2 F t0+2 z2+2 n0"
+/* Blocks of four sectors: many more crash images of each state. */
+#define OPS_4 "w0 w4 w8 w3+2 w10+6 f4 F t0+4 z4+4 z9+2 n0"
+#define FEW_4 "w0 w4 w7+8 F t0+4 z4+4"
 #define OPS_3_ALLOCATING "w0 w2 w4 f0 f4 F b n0+2"
 
 const struct scenario scenarios[] = {
   { .name = "base", .what = "an empty image on a file system",
-    .block_sectors = 2, .n = 3, .map = "...", .ops = OPS_3 },
+    .block_sectors = 2, .n = 3, .map = "...", .ops = OPS_3, .few = FEW_3 },
   { .name = "base-two", .what = "two blocks of three are allocated",
     .block_sectors = 2, .n = 3, .map = "10.", .count = 2, .file_blocks = 2,
     .ops = OPS_3 },
@@ -32,6 +36,9 @@ const struct scenario scenarios[] = {
     .file_blocks = 3, .ops = OPS_3 },
   { .name = "base-hole", .what = "an index is unused, others' data in it",
     .block_sectors = 2, .n = 3, .map = ".1.", .count = 2, .file_blocks = 2,
+    .ops = OPS_3 },
+  { .name = "base-holes", .what = "only unused indexes are left",
+    .block_sectors = 2, .n = 3, .map = "..2", .count = 3, .file_blocks = 3,
     .ops = OPS_3 },
   { .name = "base-tick", .what = "the background thread is at work, too",
     .block_sectors = 2, .n = 4, .map = "0...", .count = 1, .file_blocks = 1,
@@ -45,7 +52,7 @@ const struct scenario scenarios[] = {
     .count = 1, .file_blocks = 1, .ops = OPS_3 },
   { .name = "device", .what = "a block device with old data",
     .mode = DISK_DEVICE, .block_sectors = 2, .n = 3, .map = "...",
-    .ops = OPS_3 },
+    .ops = OPS_3, .few = FEW_3 },
   { .name = "device-two", .what = "a block device, two blocks allocated, "
     "nothing but writes", .mode = DISK_DEVICE, .no_punch = true,
     .no_dsync = true, .block_sectors = 2, .n = 3, .map = "10.", .count = 2,
@@ -53,7 +60,7 @@ const struct scenario scenarios[] = {
   { .name = "child", .what = "a child over a parent of the same block size",
     .block_sectors = 2, .n = 3, .map = "...", .nr_parents = 1,
     .parent_block_sectors = { 2 }, .parent_sectors = { 6 },
-    .parent_map = { "ddz" }, .ops = OPS_3 },
+    .parent_map = { "ddz" }, .ops = OPS_3, .few = FEW_3 },
   { .name = "child-two", .what = "a child with blocks of its own, ZERO ones "
     "and a hole", .block_sectors = 2, .n = 3, .map = "1z.", .count = 2,
     .file_blocks = 2, .nr_parents = 1, .parent_block_sectors = { 2 },
@@ -67,16 +74,27 @@ const struct scenario scenarios[] = {
     .mode = DISK_DEVICE, .block_sectors = 2, .n = 3, .map = "0..",
     .count = 1, .nr_parents = 1, .parent_block_sectors = { 2 },
     .parent_sectors = { 6 }, .parent_map = { "ddd" }, .ops = OPS_3 },
+  { .name = "base-wide", .what = "four blocks of four sectors",
+    .block_sectors = 4, .n = 4, .map = "0...", .count = 1, .file_blocks = 1,
+    .ops = OPS_4, .few = FEW_4 },
+  { .name = "device-wide", .what = "the same on a block device",
+    .mode = DISK_DEVICE, .block_sectors = 4, .n = 4, .map = "0...",
+    .count = 1, .ops = OPS_4, .few = FEW_4 },
+  { .name = "child-wide", .what = "the same over two parents",
+    .block_sectors = 4, .n = 4, .map = "0..z", .count = 1, .file_blocks = 1,
+    .nr_parents = 2, .parent_block_sectors = { 8, 2 },
+    .parent_sectors = { 16, 12 }, .parent_map = { "d.", "ddzzdd" },
+    .ops = OPS_4, .few = FEW_4 },
   { .name = "faults", .what = "any call may fail once",
     .block_sectors = 2, .n = 3, .map = "0..", .count = 1, .file_blocks = 1,
-    .faults = 1, .ops = "w0 w2 w1+2 f4 F z2+2 z0 b" },
+    .faults = 1, .ops = "f0 w2 w1+2 f4 F z2+2 z0 b" },
   { .name = "child-faults", .what = "any call may fail once, in a child",
     .block_sectors = 2, .n = 3, .map = "0..", .count = 1, .file_blocks = 1,
     .nr_parents = 1, .parent_block_sectors = { 2 }, .parent_sectors = { 6 },
-    .parent_map = { "ddd" }, .faults = 1, .ops = "w0 w2 w1+2 f4 F z2+2 z2 b" },
+    .parent_map = { "ddd" }, .faults = 1, .ops = "f0 w2 w1+2 f4 F z2+2 z2 b" },
   { .name = "device-faults", .what = "any call may fail once, on a device",
     .mode = DISK_DEVICE, .block_sectors = 2, .n = 3, .map = "0..",
-    .count = 1, .faults = 1, .ops = "w0 w2 w1+2 f4 F z2+2 b" },
+    .count = 1, .faults = 1, .ops = "f0 w2 w1+2 f4 F z2+2 b" },
   { .name = "foreign", .what = "a program without locks writes, too",
     .block_sectors = 2, .n = 4, .map = "0...", .count = 1, .file_blocks = 1,
     .ops = "w0 w2 w4 w6 F b x" },
@@ -219,9 +237,9 @@ make_parent (struct setup *s, unsigned level)
 }
 
 void
-setup_make (struct setup *s, const struct scenario *sc)
+setup_make (struct setup *s, const struct scenario *sc, bool few)
 {
-  const char *ops = sc->ops;
+  const char *ops = few ? sc->few : sc->ops;
   unsigned i;
 
   memset (s, 0, sizeof *s);
@@ -231,7 +249,8 @@ setup_make (struct setup *s, const struct scenario *sc)
               DISK_SECTOR;
   s->map_off = 512;
   s->data_off = 1024;
-  s->max_size = s->data_off + sc->n * s->stride;
+  /* A file may become longer than it should. */
+  s->max_size = s->data_off + (sc->n + (sc->mode != DISK_DEVICE)) * s->stride;
   s->config = (struct disk_config) {
     .name = "image", .mode = sc->mode, .size = s->data_off,
     .max_size = s->max_size, .max_versions = 16,

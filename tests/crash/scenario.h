@@ -66,7 +66,8 @@ struct scenario {
    */
   const char *map;
   unsigned count, file_blocks;
-  const char *ops;              /* the alphabet, see op_parse */
+  const char *ops;              /* the alphabet, see op_parse... */
+  const char *few;              /* ... and one for longer programs, or NULL */
   unsigned faults;              /* how many calls may fail, each time */
 };
 
@@ -87,7 +88,7 @@ struct setup {
   unsigned nr_ops;
 };
 
-extern void setup_make (struct setup *, const struct scenario *);
+extern void setup_make (struct setup *, const struct scenario *, bool few);
 extern void setup_free (struct setup *);
 /* Put the image's first content on a disk of setup's config. */
 extern void setup_fill (const struct setup *, struct disk *);

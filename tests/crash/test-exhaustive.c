@@ -4,6 +4,7 @@
  *
  *   test-exhaustive [options] [SCENARIO...]
  *     --ops A+B        operations of the two clients
+ *     --few            a small alphabet, those scenarios that have one
  *     --quiet-switches N
  *                      how often clients are switched where it should not
  *                      matter
@@ -12,7 +13,11 @@
  *     --scenario NAME --replay 'PATH'
  *                      follow a path that a failure has printed
  *     --list           the scenarios
- *     --soak           run for ever, with longer programs at random
+ *     --soak           run until told to stop, with longer programs at
+ *                      random
+ *
+ * Without options it is one of the layers of the crash tests, which fail if
+ * they find anything wrong, or if they looked at too little.
  */
 #include <config.h>
 
@@ -27,6 +32,25 @@
 
 enum vdi_mutant vdi_mutant;
 
+/* What is done without options, and what must come of it. */
+static const struct {
+  struct explore_options options;
+  double images;
+  uint64_t reopened;
+  const char *scenarios;        /* NULL: all */
+} layer = {
+#if defined (LAYER_LONG)        /* test-exhaustive-long */
+  { .ops = { 3, 2 }, .few = true, .sample = 50, .sample_images = 1,
+    .depth = 3 }, 2e6, 50000, "base device child",
+#elif defined (LAYER_NESTED)    /* test-nested */
+  { .ops = { 1, 1 }, .sample = 1, .sample_images = 3, .depth = 3 },
+  1e8, 150000, NULL,
+#else                           /* test-exhaustive */
+  { .ops = { 2, 1 }, .sample = 50, .sample_images = 2, .depth = 3 },
+  1e8, 50000, NULL,
+#endif
+};
+
 static double
 seconds (void)
 {
@@ -34,6 +58,19 @@ seconds (void)
 
   clock_gettime (CLOCK_MONOTONIC, &t);
   return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
+}
+
+/* Is the word one of the words? */
+static bool
+is_in (const char *word, const char *words)
+{
+  const size_t len = strlen (word);
+  const char *p;
+
+  for (p = words; (p = strstr (p, word)) != NULL; p++)
+    if ((p == words || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
+      return true;
+  return false;
 }
 
 static void
@@ -91,9 +128,7 @@ soak (void)
 int
 main (int argc, char *argv[])
 {
-  struct explore_options o = {
-    .ops = { 2, 1 }, .sample = 20, .sample_images = 2, .depth = 3,
-  };
+  struct explore_options o = layer.options;
   struct explore_counts total = { .complete = true };
   const struct scenario *sc, *only = NULL;
   const char *replay = NULL;
@@ -105,6 +140,8 @@ main (int argc, char *argv[])
 
     if (strcmp (argv[i], "--ops") == 0)
       sscanf (argv[++i], "%u+%u", &o.ops[0], &o.ops[1]);
+    else if (strcmp (argv[i], "--few") == 0)
+      o.few = true;
     else if (strcmp (argv[i], "--quiet-switches") == 0)
       o.quiet_switches = (unsigned) atoi (argv[++i]);
     else if (strcmp (argv[i], "--max-states") == 0)
@@ -144,7 +181,9 @@ main (int argc, char *argv[])
 
     for (k = first; k < argc; k++)
       wanted |= strcmp (argv[k], sc->name) == 0;
-    if (!wanted)
+    if (argc == 1 && layer.scenarios)
+      wanted = is_in (sc->name, layer.scenarios);
+    if (!wanted || (o.few && sc->few == NULL))
       continue;
     start = seconds ();
     explore (sc, &o, &c);
@@ -153,5 +192,10 @@ main (int argc, char *argv[])
   }
   print_counts ("total", &total, seconds () - all);
   explore_free ();
+  if (argc == 1 && (total.images < layer.images ||
+                    total.reopened < layer.reopened || !total.complete)) {
+    fprintf (stderr, "that is less than there should be\n");
+    return 1;
+  }
   return total.violations ? 1 : 0;
 }
