@@ -48,7 +48,7 @@ struct new_block {
   bool zeroed;                  /* the file reads as zeros there */
   bool deferred;                /* all of the block must be written, its
                                  * old content too: the entry reaches the
-                                 * file only at the next commit */
+                                 * file only when all that is durable */
 };
 
 /* base: nothing is below this image, so a free block reads as zeros.

@@ -41,6 +41,28 @@ def test_kill_after_each_write():
         check_killed(image, want)
 
 
+def test_kill_after_reuse():
+    """Blocks that a crash has left unused, full of old data, take new ones:
+    also these are there after a kill, and nothing of the old is."""
+    order = [0, None, 2, None, None, 5]
+    image = vdi.make(vditest.path("disk.vdi"), size=6 * M, order=order,
+                     blocks={b: b"o" * M for b in (0, 2, 5)})
+    with open(image, "r+b") as f:
+        for index, number in enumerate(order):
+            if number is None:
+                f.seek(vdi.Image(image).block_offset(index))
+                f.write(b"\xdb" * M)
+    want = bytearray(vdi.Image(image).read())
+    for n in 1, 3, 4:
+        with vditest.serve(image) as s:
+            s.connect().pwrite(bytes([n]) * 5000, n * M + 777)
+            want[n * M + 777:n * M + 5777] = bytes([n]) * 5000
+            s.kill()
+        check_killed(image, want)
+    assert vdi.Image(image).problems() == []
+    vditest.qemu_check(image)
+
+
 def test_kill_after_zero():
     image = vditest.make_vdi(size=12 * M)
     want = bytearray(12 * M)

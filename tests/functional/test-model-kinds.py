@@ -56,7 +56,7 @@ def test_gaps():
             if number is None:
                 f.seek(vdi.Image(image).block_offset(index))
                 f.write(b"\xdb" * 65536)
-    modeltest.run("gaps", image, ops=5000, seed=204)
+    modeltest.run("gaps", image, ops=5000, seed=204, acked=True)
 
 
 def test_tail():
