@@ -92,10 +92,10 @@ reopen_some (uint64_t hash)
     const uint64_t seed = hash + i;
     const bool kill = i == opts->sample_images;
 
-    /* What a failed sync has lost, the kernel still shows; nobody who comes
-     * after that can know.
+    /* What a failed sync or durable write has lost, the kernel still
+     * shows; nobody who comes after that can know.
      */
-    if (kill && world->poisoned)
+    if (kill && world->faulty)
       continue;
 
     nested_run (&setup, seed, kill, opts->depth, &n);

@@ -41,13 +41,13 @@ static const struct {
 } layer = {
 #if defined (LAYER_LONG)        /* test-exhaustive-long */
   { .ops = { 3, 2 }, .few = true, .sample = 50, .sample_images = 1,
-    .depth = 3 }, 2e6, 50000, "base device child",
+    .depth = 3 }, 2e6, 30000, "base device child",
 #elif defined (LAYER_NESTED)    /* test-nested */
   { .ops = { 1, 1 }, .sample = 1, .sample_images = 3, .depth = 3 },
   1e8, 150000, NULL,
 #else                           /* test-exhaustive */
   { .ops = { 2, 1 }, .sample = 50, .sample_images = 2, .depth = 3 },
-  1e8, 50000, NULL,
+  5e7, 50000, NULL,
 #endif
 };
 
