@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Durability: what reaches the file in which order.  See commit.h for how
- * it is called, docs/crash-safety.md for what it promises, and
- * reliability.md 3.2 for the requirements I1-I8 that tests/crash checks
- * on this code.
+ * it is called, and docs/crash-safety.md for what it promises and for the
+ * requirements I1-I8 that tests/crash checks on this code.
  *
  * The crash story.  A crash may keep any subset of what was written since
  * the last sync.  N is the count in the header, H the highest index in
@@ -61,9 +60,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,45 +70,44 @@
 #include "indexes.h"
 #include "mutants.h"
 #include "pending.h"
+#include "target.h"
 
-/* How many blocks are reserved ahead: as many as this session has
- * allocated, so that the syncs they cost are spread ever thinner, within
- * these bounds.  Reserved space takes no room on the disk.
+/* How many blocks are reserved ahead: three times as many as this session
+ * has allocated, so that the syncs they cost are spread ever thinner,
+ * within these bounds.  Reserved space takes no room on the disk, but for
+ * file systems without holes (FAT), so it begins small.
  */
 #ifndef MIN_RESERVE             /* the crash tests' are very low */
-#define MIN_RESERVE 16
+#define MIN_RESERVE 64
 #define MAX_RESERVE 65536
+#endif
+
+/* The last blocks are reserved a few at a time: QEMU takes the count for
+ * the next free index even if that is the number of blocks, and then
+ * VirtualBox refuses the image (vdi-format.md, pitfall 1).
+ */
+#ifndef LAST_BLOCKS
+#define LAST_BLOCKS 16
 #endif
 
 struct commit {
   /* Constant. */
   struct image *img;
-  struct storage *st;
   bool base;
-  struct vdi_field_offsets offsets;
-  void (*debug) (void *opaque, const char *message);
-  void *opaque;
 
   _Atomic bool begun;           /* set once, under lock */
-  _Atomic bool poisoned;        /* set once, under poison_lock */
-  pthread_mutex_t poison_lock;
-  struct vdi_error why_poisoned; /* poison_lock; constant once poisoned */
 
   /* Held shared by allocations, exclusively by who gives back. */
   pthread_rwlock_t gate;
 
-  pthread_mutex_t lock;         /* protects the next eight */
+  pthread_mutex_t lock;         /* protects the next four, and parts
+                                 * of target */
   struct indexes indexes;
   uint32_t reserved;            /* durable count: lower indexes may be used */
   bool tail_is_zero;            /* the file reads as zeros beyond next */
-  uint32_t count;               /* in the header, as last written */
-  uint64_t length;              /* of the file, as last set, bytes */
-  struct vdi_uuid uuid_mod;     /* in the header, as last written */
-  bool header_durable;          /* these two are on stable storage */
   uint64_t allocations;         /* in this session */
 
-  pthread_mutex_t sync_lock;    /* serialises syncs, protects nothing */
-
+  struct target target;         /* see target.h */
   struct pending pending;       /* has its own lock */
 
   pthread_mutex_t flush_lock;   /* protects the rest */
@@ -136,219 +132,20 @@ commit_debug_to (struct commit *c,
                  void (*debug) (void *opaque, const char *message),
                  void *opaque)
 {
-  c->debug = debug;
-  c->opaque = opaque;
-}
-
-static void say (const struct commit *c, const char *fs, ...)
-  __attribute__ ((format (printf, 2, 3)));
-static void
-say (const struct commit *c, const char *fs, ...)
-{
-  char message[VDI_ERROR_MAX];
-  va_list args;
-
-  if (c->debug == NULL)
-    return;
-  va_start (args, fs);
-  vsnprintf (message, sizeof message, fs, args);
-  va_end (args);
-  c->debug (c->opaque, message);
+  target_debug_to (&c->target, debug, opaque);
 }
 
 int
 commit_check (struct commit *c, struct vdi_error *error)
 {
-  if (!c->poisoned)
-    return 0;
-  pthread_mutex_lock (&c->poison_lock);
-  vdi_set_error (error, EIO, "%s: what was written may be lost since an "
-                 "earlier error, so nothing more is written: close and open "
-                 "the image again to see what is there (%.300s)",
-                 c->img->name, c->why_poisoned.message);
-  pthread_mutex_unlock (&c->poison_lock);
-  return -1;
+  return target_check (&c->target, error);
 }
 
 int
 commit_poison (struct commit *c, struct vdi_error *error)
 {
-  pthread_mutex_lock (&c->poison_lock);
-  if (!c->poisoned) {
-    c->why_poisoned = *error;
-    c->poisoned = true;
-    say (c, "commit: writing ends here: %s", error->message);
-  }
-  pthread_mutex_unlock (&c->poison_lock);
-  return -1;
+  return target_poison (&c->target, error);
 }
-
-static int
-sync_file (struct commit *c, struct vdi_error *error)
-{
-  int r;
-
-  if (!MUTANT (syncs_not_serialised))
-    pthread_mutex_lock (&c->sync_lock);
-  r = commit_check (c, error);
-  if (r == 0) {
-    r = storage_sync (c->st, error);
-    if (r == -1) {
-      error->err = EIO;
-      if (!MUTANT (sync_not_poisoning))
-        commit_poison (c, error);
-    }
-    else if (!MUTANT (sync_not_looking))
-      /* A durable write may have failed meanwhile, and used up an error
-       * that was about what this sync was for.
-       */
-      r = commit_check (c, error);
-  }
-  if (!MUTANT (syncs_not_serialised))
-    pthread_mutex_unlock (&c->sync_lock);
-  return r;
-}
-
-/*------------------------------------------------------------------*/
-
-static bool
-header_is (const struct commit *c, const uint8_t *bytes, uint32_t count,
-           const struct vdi_uuid *uuid_mod)
-{
-  return get_le32 (bytes + c->offsets.n_alloc) == count &&
-         memcmp (bytes + c->offsets.uuid_mod, uuid_mod, 16) == 0;
-}
-
-/* Before header or length are changed: nobody may have said meanwhile that
- * what they rest on is not known to be durable.  Read the header as far
- * as its fields that we change, into bytes, and trip if they are not what
- * we left there: somebody without locks (VirtualBox takes none) is writing
- * to the image too.
- */
-static int
-reread_header (struct commit *c, uint8_t bytes[VDI_HEADER_SIZE],
-               struct vdi_error *error)
-{
-  if (commit_check (c, error) == -1 ||
-      storage_read (c->st, bytes, c->offsets.uuid_mod + 16, 0, "header",
-                    error) == -1)
-    return -1;
-  if (!MUTANT (no_tripwire) &&
-      !header_is (c, bytes, c->count, &c->uuid_mod)) {
-    vdi_set_error (error, EIO, "%s: another program is writing to this "
-                   "image at the same time (the header's count or "
-                   "modification UUID is not what we wrote there); close "
-                   "it in VirtualBox and open it again here, then check "
-                   "the disk", c->img->name);
-    return commit_poison (c, error);
-  }
-  return 0;
-}
-
-/* A write of the header failed: is the new one there or the old one? */
-static void
-see_what_was_written (struct commit *c, uint32_t count,
-                      const struct vdi_uuid *uuid_mod,
-                      struct vdi_error *error)
-{
-  uint8_t bytes[VDI_HEADER_SIZE];
-  struct vdi_error e2;
-
-  if (storage_read (c->st, bytes, c->offsets.uuid_mod + 16, 0, "header",
-                    &e2) == 0) {
-    if (header_is (c, bytes, c->count, &c->uuid_mod))
-      return;
-    if (header_is (c, bytes, count, uuid_mod)) {
-      c->count = count;
-      c->uuid_mod = *uuid_mod;
-      return;
-    }
-  }
-  commit_poison (c, error);
-}
-
-/* Change the header's count and modification UUID; not yet durable.
- * Called with the lock.  Only what lies between the two fields is
- * written: what we do not understand is preserved.
- */
-static int
-write_header (struct commit *c, uint32_t count,
-              const struct vdi_uuid *uuid_mod, struct vdi_error *error)
-{
-  const uint32_t start = c->offsets.n_alloc;
-  const bool same_uuid = vdi_uuid_equal (uuid_mod, &c->uuid_mod);
-  const uint32_t end = same_uuid ? start + 4 : c->offsets.uuid_mod + 16;
-  uint8_t bytes[VDI_HEADER_SIZE];
-
-  if (MUTANT (header_from_memory))
-    memset (bytes, 0, sizeof bytes);
-  else if (reread_header (c, bytes, error) == -1)
-    return -1;
-  put_le32 (bytes + start, count);
-  memcpy (bytes + c->offsets.uuid_mod, uuid_mod->bytes, 16);
-  c->header_durable = false;
-  if (storage_write (c->st, bytes + start, end - start, start, "header",
-                     error) == -1) {
-    see_what_was_written (c, count, uuid_mod, error);
-    return -1;
-  }
-  c->count = count;
-  c->uuid_mod = *uuid_mod;
-  return 0;
-}
-
-/* Make the file longer or shorter.  Called with the lock.  First look at
- * what would be cut off: a header or a length that is not as we left it
- * means that somebody else has put data there.
- */
-static int
-set_length (struct commit *c, uint64_t length, struct vdi_error *error)
-{
-  uint8_t bytes[VDI_HEADER_SIZE];
-  struct vdi_error ignored;
-  uint64_t now;
-
-  if (reread_header (c, bytes, error) == -1 ||
-      storage_size (c->st, &now, error) == -1)
-    return -1;
-  if (now != c->length) {
-    vdi_set_error (error, EIO, "%s: another program is writing to this "
-                   "image at the same time (the file is %" PRIu64 " bytes "
-                   "long, we left %" PRIu64 "); close it in VirtualBox and "
-                   "open it again here, then check the disk",
-                   c->img->name, now, c->length);
-    return commit_poison (c, error);
-  }
-  if (now == length)
-    return 0;
-  if (storage_truncate (c->st, length, error) == -1) {
-    if (storage_size (c->st, &now, &ignored) == 0)
-      c->length = now;
-    return -1;
-  }
-  c->length = length;
-  return 0;
-}
-
-static int
-write_count_durably (struct commit *c, uint32_t count,
-                     struct vdi_error *error)
-{
-  const struct vdi_uuid uuid_mod = c->uuid_mod;
-
-  if (c->count == count &&
-      (c->header_durable || MUTANT (failed_header_believed)))
-    return 0;
-  if (c->count != count &&
-      write_header (c, count, &uuid_mod, error) == -1)
-    return -1;
-  if (sync_file (c, error) == -1)
-    return -1;
-  c->header_durable = true;
-  return 0;
-}
-
-/*------------------------------------------------------------------*/
 
 /* What must hold before we touch it; each refusal says what to do. */
 static int
@@ -383,18 +180,12 @@ commit_new (struct image *img, bool base, struct commit **commit,
     return vdi_set_errno (error, ENOMEM, "%s", img->name);
   }
   c->img = img;
-  c->st = img->st;
   c->base = base;
-  c->offsets = vdi_header_field_offsets (&img->header);
-  c->count = img->header.n_alloc;
-  c->length = img->file_length;
-  c->uuid_mod = img->header.uuid_mod;
+  target_init (&c->target, img);
   indexes_init (&c->indexes, img->header.n_blocks, img->map.high,
                 img->map.holes);
   c->reserved = img->map.high;
-  pthread_mutex_init (&c->poison_lock, NULL);
   pthread_mutex_init (&c->lock, NULL);
-  pthread_mutex_init (&c->sync_lock, NULL);
   pthread_mutex_init (&c->flush_lock, NULL);
   pthread_cond_init (&c->flush_done, NULL);
   pthread_rwlock_init (&c->gate, NULL);
@@ -409,9 +200,8 @@ commit_free (struct commit *c)
     return;
   pending_free (&c->pending);
   indexes_free (&c->indexes);
-  pthread_mutex_destroy (&c->poison_lock);
+  target_destroy (&c->target);
   pthread_mutex_destroy (&c->lock);
-  pthread_mutex_destroy (&c->sync_lock);
   pthread_mutex_destroy (&c->flush_lock);
   pthread_cond_destroy (&c->flush_done);
   pthread_rwlock_destroy (&c->gate);
@@ -434,17 +224,17 @@ commit_begin (struct commit *c, struct vdi_error *error)
   if (!c->begun) {
     uuid_mod = vdi_uuid_new ();
     if (MUTANT (begin_keeps_uuid))
-      uuid_mod = c->uuid_mod;
-    r = write_header (c, MUTANT (begin_counts_entries)
+      uuid_mod = c->target.uuid_mod;
+    r = target_write_header (&c->target, MUTANT (begin_counts_entries)
                       ? c->img->map.n_allocated : c->indexes.next, &uuid_mod,
                       error);
     if (r == 0 && !MUTANT (begin_not_synced))
-      r = sync_file (c, error);
+      r = target_sync (&c->target, error);
     if (r == 0) {
-      c->header_durable = true;
+      c->target.header_durable = true;
       c->begun = true;
-      say (c, "commit: first write: new modification UUID, count %" PRIu32,
-           c->count);
+      target_say (&c->target, "commit: first write: new modification UUID, "
+                  "count %" PRIu32, c->target.count);
     }
   }
   pthread_mutex_unlock (&c->lock);
@@ -483,7 +273,7 @@ fit_device (struct commit *c, uint32_t *count, struct vdi_error *error)
   const struct vdi_header *h = &c->img->header;
   uint64_t size;
 
-  if (storage_size (c->st, &size, error) == -1)
+  if (storage_size (c->img->st, &size, error) == -1)
     return -1;
   if (size < vdi_length_for (h, c->indexes.next + 1))
     return vdi_set_error (error, ENOSPC, "%s: %" PRIu64 " bytes have no "
@@ -503,18 +293,29 @@ grow_file (struct commit *c, uint32_t *count, struct vdi_error *error)
   const struct vdi_header *h = &c->img->header;
   const uint32_t next = c->indexes.next;
 
-  if (c->st->grows_zero && !c->tail_is_zero && !MUTANT (J)) {
-    if (set_length (c, vdi_length_for (h, next), error) == -1)
+  if (c->img->st->grows_zero && !c->tail_is_zero && !MUTANT (J)) {
+    if (target_set_length (&c->target, vdi_length_for (h, next), error) == -1)
       return -1;
     c->tail_is_zero = true;
   }
-  if (c->length >= vdi_length_for (h, *count) ||
-      set_length (c, vdi_length_for (h, *count), error) == 0)
+  if (c->target.length >= vdi_length_for (h, *count) ||
+      target_set_length (&c->target, vdi_length_for (h, *count), error) == 0)
     return 0;
   if (error->err == ENOTSUP)
     return fit_device (c, count, error);
   *count = next + 1;
-  return set_length (c, vdi_length_for (h, *count), error);
+  return target_set_length (&c->target, vdi_length_for (h, *count), error);
+}
+
+/* At least 1. */
+static uint32_t
+how_many_to_reserve (const struct commit *c)
+{
+  const uint32_t left = c->indexes.n - c->indexes.next;
+  const uint32_t most =
+    left > 2 * LAST_BLOCKS ? left - LAST_BLOCKS : (left + 1) / 2;
+
+  return MIN (MIN (MAX (3 * c->allocations, MIN_RESERVE), MAX_RESERVE), most);
 }
 
 /* Crash story 2.  Called with the lock, when next has reached reserved. */
@@ -522,20 +323,20 @@ static int
 reserve_more (struct commit *c, struct vdi_error *error)
 {
   const uint32_t next = c->indexes.next;
-  uint32_t more, count;
+  uint32_t count = next + how_many_to_reserve (c);
 
-  more = MIN (MAX (c->allocations, MIN_RESERVE), MAX_RESERVE);
-  count = MUTANT (count_above_n)
-    ? next + more : MIN ((uint64_t) next + more, c->indexes.n);
+  if (MUTANT (count_above_n))
+    count = next + MIN_RESERVE;
   if (mutant_reserve (c, count, error))
     return 0;
   if (grow_file (c, &count, error) == -1 ||
-      (!MUTANT (length_not_synced) && sync_file (c, error) == -1) ||
-      write_count_durably (c, count, error) == -1)
+      (!MUTANT (length_not_synced) &&
+       target_sync (&c->target, error) == -1) ||
+      target_set_count (&c->target, count, error) == -1)
     return -1;
   c->reserved = count;
-  say (c, "commit: %" PRIu32 " blocks in use, room reserved for %" PRIu32,
-       next, count - next);
+  target_say (&c->target, "commit: %" PRIu32 " blocks in use, room reserved "
+              "for %" PRIu32, next, count - next);
   return 0;
 }
 
@@ -547,7 +348,7 @@ commit_take_index (struct commit *c, struct new_block *nb,
 
   if (!MUTANT (indexes_not_locked))
     pthread_mutex_lock (&c->lock);
-  nb->zeroed = indexes_at_tail (&c->indexes) && c->st->grows_zero;
+  nb->zeroed = indexes_at_tail (&c->indexes) && c->img->st->grows_zero;
   if (MUTANT (K) || (MUTANT (stale_trusted) && indexes_at_tail (&c->indexes)))
     nb->zeroed = true;
   if (indexes_at_tail (&c->indexes) && c->indexes.next == c->reserved)
@@ -586,13 +387,13 @@ commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
    * it, and what was acknowledged is to survive a kill everywhere in the
    * disk.
    */
-  if (deferred && c->base && c->st->grows_zero) {
-    r = sync_file (c, error);
+  if (deferred && c->base && c->img->st->grows_zero) {
+    r = target_sync (&c->target, error);
     deferred = r == -1;
   }
   if (!deferred) {
     put_le32 (bytes, nb->index);
-    r = storage_write (c->st, bytes, sizeof bytes,
+    r = storage_write (c->img->st, bytes, sizeof bytes,
                        vdi_entry_offset (&c->img->header, block),
                        "block map", error);
     deferred = r == -1;         /* crash story 7 */
@@ -634,7 +435,7 @@ write_entries (struct commit *c, const struct pending_entry *entries,
       put_le32 (bytes + 4 * n, MUTANT (entries_from_map)
                 ? blockmap_get (&c->img->map, entries[i+n].block)
                 : entries[i+n].value);
-    if (storage_write (c->st, bytes, 4 * n,
+    if (storage_write (c->img->st, bytes, 4 * n,
                        vdi_entry_offset (&c->img->header, entries[i].block),
                        "block map", error) == -1)
       return -1;
@@ -651,19 +452,20 @@ commit_round (struct commit *c, struct vdi_error *error)
 
   entries = pending_sample (&c->pending, &nr, &deferred);
   if ((deferred > 0 &&
-       ((!MUTANT (entries_before_sync) && sync_file (c, error) == -1) ||
+       ((!MUTANT (entries_before_sync) &&
+         target_sync (&c->target, error) == -1) ||
         mutant_before_entries (c, error) == -1 ||
         write_entries (c, entries, deferred, error) == -1)) ||
       (!(MUTANT (entries_not_synced) && deferred > 0) &&
-       sync_file (c, error) == -1)) {
+       target_sync (&c->target, error) == -1)) {
     if (MUTANT (failed_commit_forgotten))
       pending_done (&c->pending);
     else
       pending_undo (&c->pending);
     return -1;
   }
-  say (c, "commit: %zu entries durable, %zu of them were deferred", nr,
-       deferred);
+  target_say (&c->target, "commit: %zu entries durable, %zu of them were "
+              "deferred", nr, deferred);
   pending_done (&c->pending);
   return 0;
 }
@@ -686,11 +488,12 @@ give_back_gate_held (struct commit *c, struct vdi_error *error)
   kept = c->reserved;
   c->reserved = next;
   r = mutant_give_back (c, next, error) ? 0
-    : write_count_durably (c, next, error);
+    : target_set_count (&c->target, next, error);
   if (r == -1 && MUTANT (reserve_kept_on_failure))
     c->reserved = kept;
   if (r == 0) {
-    r = set_length (c, vdi_length_for (&c->img->header, next), error);
+    r = target_set_length (&c->target,
+                           vdi_length_for (&c->img->header, next), error);
     c->tail_is_zero = r == 0;
     if (r == -1 && error->err == ENOTSUP)
       r = 0;                    /* a device keeps its size */
@@ -756,7 +559,7 @@ commit_flush (struct commit *c, struct vdi_error *error)
    * in the kernel that its clients, who are ours now, were told is written.
    */
   if (!c->begun)
-    return MUTANT (flush_only_ours) ? 0 : sync_file (c, error);
+    return MUTANT (flush_only_ours) ? 0 : target_sync (&c->target, error);
   if (MUTANT (P7))
     return flush_round (c, error);
 
@@ -797,7 +600,7 @@ commit_tick (struct commit *c, unsigned seconds, unsigned commit_seconds,
 {
   uint64_t allocations;
 
-  if (!c->begun || c->poisoned)
+  if (!c->begun || c->target.poisoned)
     return 0;
 
   c->deferred_age = c->pending.nr_deferred > 0 ? c->deferred_age + seconds : 0;
@@ -828,7 +631,9 @@ commit_close (struct commit *c, struct vdi_error *error)
   pthread_rwlock_wrlock (&c->gate);
   r = give_back_gate_held (c, error);
   pthread_rwlock_unlock (&c->gate);
-  return r == -1 ? -1 : MUTANT (close_not_synced) ? 0 : sync_file (c, error);
+  if (r == -1 || MUTANT (close_not_synced))
+    return r;
+  return target_sync (&c->target, error);
 }
 
 int

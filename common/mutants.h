@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Faults that the crash tests compile in, to see whether they are
- * caught (reliability.md 3.4, "mutation score").  In every other build
+ * caught (the "mutation score").  In every other build
  * MUTANT is the constant 0 and nothing of them is left.
  *
  * The list of mutants is tests/crash/mutants.def; -DVDI_MUTANTS builds

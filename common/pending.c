@@ -155,7 +155,8 @@ pending_done (struct pending *p)
     bitmap_clear (p->marked, p->sampled[i].block);
     p->nr_deferred -= p->sampled[i].deferred;
   }
-  for (i = 0; i < p->nr && !MUTANT (marks_lost); i++) /* some may have changed again since */
+  /* Some may have changed again since. */
+  for (i = 0; i < p->nr && !MUTANT (marks_lost); i++)
     bitmap_set (p->marked, p->entries[i].block);
   p->nr_sampled = 0;
   pthread_mutex_unlock (&p->lock);

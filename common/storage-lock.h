@@ -3,7 +3,7 @@
  *
  * Like QEMU's they are open-file-description locks on single bytes,
  * always shared, and conflicts are found by asking for the opposite byte
- * (vdi-format.md 9.2, reliability.md 6).  They belong to the open file
+ * (vdi-format.md 9.2).  They belong to the open file
  * description: they survive a fork and end with the last close of it.
  * VirtualBox takes no locks at all, so nothing here protects from it.
  *

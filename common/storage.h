@@ -45,7 +45,7 @@ struct storage_ops {
   /* Every write, size change, punch and zero that returned before this
    * was called is on stable storage when this returns 0.  When it
    * fails, nothing may be assumed of any of them, and a later success
-   * promises nothing for them (reliability.md 3.1, fsyncgate).  An error
+   * promises nothing for them ("fsyncgate").  An error
    * fails every sync and durable write that was under way.
    */
   int (*sync) (struct storage *);

@@ -9,21 +9,23 @@
 bool
 mutant_reserve (struct commit *c, uint32_t count, struct vdi_error *error)
 {
-  const struct vdi_uuid uuid_mod = c->uuid_mod;
+  const struct vdi_uuid uuid_mod = c->target.uuid_mod;
 
   if (MUTANT (A) || MUTANT (I)) {
     if (grow_file (c, &count, error) == -1 ||
-        (MUTANT (I) && sync_file (c, error) == -1) ||
-        write_header (c, count, &uuid_mod, error) == -1)
+        (MUTANT (I) && target_sync (&c->target, error) == -1) ||
+        target_write_header (&c->target, count, &uuid_mod, error) == -1)
       return false;
   }
   else if (MUTANT (C)) {
-    if (grow_file (c, &count, error) == -1 || sync_file (c, error) == -1)
+    if (grow_file (c, &count, error) == -1 ||
+        target_sync (&c->target, error) == -1)
       return false;
   }
   else if (MUTANT (count_before_length)) {
-    if (write_count_durably (c, count, error) == -1 ||
-        grow_file (c, &count, error) == -1 || sync_file (c, error) == -1)
+    if (target_set_count (&c->target, count, error) == -1 ||
+        grow_file (c, &count, error) == -1 ||
+        target_sync (&c->target, error) == -1)
       return false;
   }
   else
@@ -35,7 +37,7 @@ mutant_reserve (struct commit *c, uint32_t count, struct vdi_error *error)
 bool
 mutant_publishes_at_once (const struct commit *c)
 {
-  return (MUTANT (J_device) && !c->st->grows_zero) ||
+  return (MUTANT (J_device) && !c->img->st->grows_zero) ||
          (MUTANT (J_child) && !c->base) ||
          (MUTANT (J_reuse) && c->base);
 }
@@ -51,13 +53,13 @@ mutant_forgets_entry (struct commit *c, const struct new_block *nb)
 int
 mutant_before_entries (struct commit *c, struct vdi_error *error)
 {
-  const struct vdi_uuid uuid_mod = c->uuid_mod;
+  const struct vdi_uuid uuid_mod = c->target.uuid_mod;
   int r = 0;
 
   if (MUTANT (C)) {
     pthread_mutex_lock (&c->lock);
-    if (c->count < c->indexes.next)
-      r = write_header (c, c->indexes.next, &uuid_mod, error);
+    if (c->target.count < c->indexes.next)
+      r = target_write_header (&c->target, c->indexes.next, &uuid_mod, error);
     pthread_mutex_unlock (&c->lock);
   }
   if (MUTANT (D)) {
@@ -66,7 +68,7 @@ mutant_before_entries (struct commit *c, struct vdi_error *error)
 
     for (i = 0; i < c->img->map.n; i++)
       put_le32 (bytes + 4 * i, blockmap_get (&c->img->map, i));
-    r = storage_write (c->st, bytes, 4 * c->img->map.n,
+    r = storage_write (c->img->st, bytes, 4 * c->img->map.n,
                        vdi_entry_offset (&c->img->header, 0), "block map",
                        error);
   }
@@ -90,16 +92,17 @@ mutant_live_count (const struct commit *c)
 bool
 mutant_give_back (struct commit *c, uint32_t count, struct vdi_error *error)
 {
-  const struct vdi_uuid uuid_mod = c->uuid_mod;
+  const struct vdi_uuid uuid_mod = c->target.uuid_mod;
 
-  if (count == c->count)
+  if (count == c->target.count)
     return false;
   if (MUTANT (cut_before_lowered))
-    return set_length (c, vdi_length_for (&c->img->header, count),
-                       error) == 0 &&
-           write_count_durably (c, count, error) == 0;
+    return target_set_length (&c->target,
+                              vdi_length_for (&c->img->header, count),
+                              error) == 0 &&
+           target_set_count (&c->target, count, error) == 0;
   if (MUTANT (lowered_not_synced))
-    return write_header (c, count, &uuid_mod, error) == 0;
+    return target_write_header (&c->target, count, &uuid_mod, error) == 0;
   return false;
 }
 
@@ -119,7 +122,7 @@ discard (struct commit *c, uint32_t block)
 {
   const struct vdi_header *h = &c->img->header;
   const uint32_t index = blockmap_get (&c->img->map, block);
-  const struct vdi_uuid uuid_mod = c->uuid_mod;
+  const struct vdi_uuid uuid_mod = c->target.uuid_mod;
   struct vdi_error e;
   uint8_t bytes[4096], entry[4];
   uint32_t last, owner;
@@ -131,21 +134,22 @@ discard (struct commit *c, uint32_t block)
     if (blockmap_get (&c->img->map, owner) == last)
       break;
   if (last != index && owner < c->img->map.n) {
-    storage_read (c->st, bytes, h->block_size, vdi_block_offset (h, last),
+    storage_read (c->img->st, bytes, h->block_size, vdi_block_offset (h, last),
                   "data", &e);
-    storage_write (c->st, bytes, h->block_size, vdi_block_offset (h, index),
-                   "data", &e);
+    storage_write (c->img->st, bytes, h->block_size,
+                   vdi_block_offset (h, index), "data", &e);
     put_le32 (entry, index);
-    storage_write (c->st, entry, 4, vdi_entry_offset (h, owner), "map", &e);
+    storage_write (c->img->st, entry, 4, vdi_entry_offset (h, owner), "map",
+                   &e);
     pending_add (&c->pending, owner, index, false);
     c->img->map.n_allocated--;
   }
-  write_header (c, last, &uuid_mod, &e);
+  target_write_header (&c->target, last, &uuid_mod, &e);
   put_le32 (entry, VDI_ZERO);
-  storage_write (c->st, entry, 4, vdi_entry_offset (h, block), "map", &e);
+  storage_write (c->img->st, entry, 4, vdi_entry_offset (h, block), "map", &e);
   set_zero (c, block, false);
   c->indexes.next = c->reserved = last;
-  set_length (c, vdi_length_for (h, last), &e);
+  target_set_length (&c->target, vdi_length_for (h, last), &e);
 }
 
 bool

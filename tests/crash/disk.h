@@ -5,7 +5,7 @@
  * sector of 512 bytes and for the size of the file, every version since
  * the one that is known to be on the medium.  A crash image is any choice
  * of one version for each of these locations, independently: more than
- * any real disk or file system does (reliability.md 3.5).  Sectors are
+ * any real disk or file system does.  Sectors are
  * atomic, except those inside config.torn_*, of which each 4-byte cell is
  * chosen on its own.
  *

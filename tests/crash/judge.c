@@ -230,7 +230,7 @@ judge_sector (const struct judge *j, const struct disk *d, unsigned block,
 }
 
 /* Nothing that can be seen changes while the header may still have the
- * modification UUID of the session before (reliability.md 2, V12).
+ * modification UUID of the session before (vdi-format.md 4.6).
  */
 static const char *
 judge_uuid (const struct judge *j, const struct disk *d,

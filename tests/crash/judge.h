@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Is every crash image that a disk could leave at this moment right?
- * (reliability.md 3.2, I1-I6, and vdi-format.md 8.)
+ * (docs/crash-safety.md, I1-I6, and vdi-format.md 8.)
  *
  * All of them are checked, by factoring: a location (the header, each map
  * entry, each sector, the size) may have any of its versions

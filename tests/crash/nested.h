@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Open a crash image again, check that it shows what it may, work on it,
- * crash again (reliability.md 3.2, I7 and I8).
+ * crash again (docs/crash-safety.md, I7 and I8).
  */
 #ifndef CRASH_NESTED_H
 #define CRASH_NESTED_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a disk may show, sector by sector, while two clients use it: now,
- * and after a crash (reliability.md 3.2, I4-I6).
+ * and after a crash (docs/crash-safety.md, I4-I6).
  *
  * Each client has at most one operation under way.  Of a flush counts
  * what had been answered when it was asked for; what was under way then
