@@ -253,6 +253,17 @@ guest_allows (const struct guest *o, enum guest_when when, uint32_t time,
 }
 
 bool
+guest_may_be_torn (const struct guest *o, uint32_t time, uint64_t sector)
+{
+  const struct cell *c = &o->cells[sector];
+
+  for (uint32_t i = 0; i < c->n; ++i)
+    if (o->ops[c->ops[i]].end > time)
+      return true;
+  return false;
+}
+
+bool
 guest_touched (const struct guest *o, uint64_t sector)
 {
   return o->cells[sector].n > 0 || o->cells[sector].durable > 0;

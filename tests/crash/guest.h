@@ -76,6 +76,13 @@ enum guest_when {
 extern bool guest_allows (const struct guest *, enum guest_when,
                            uint32_t time, uint64_t sector, uint32_t value);
 
+/* Was anything written to the sector while a read that began at time was
+ * under way?  Then a real file may show some bytes of the old and some of
+ * the new: the kernel copies both without a lock.
+ */
+extern bool guest_may_be_torn (const struct guest *, uint32_t time,
+                               uint64_t sector);
+
 /* Has any operation touched it since the last restart? */
 extern bool guest_touched (const struct guest *, uint64_t sector);
 
