@@ -16,12 +16,14 @@
  *    or neither.  Lowering N to H frees only indexes no entry names;
  *    raising it is to H, whose blocks lie in the file.
  *
- * 2. Before an index is used (reserve_more).  The file is made longer;
- *    sync; the header's count covers the new indexes; sync; only then are
- *    they taken.  The first time the file is cut to D + H*T before it is
- *    made longer, so that all beyond is known to read as zeros, even what
- *    an earlier crash left there; the first sync makes that durable
- *    before any entry can name it.
+ * 2. Before an index is used (reserve_more).  The file is made longer,
+ *    durably; the header's count covers the new indexes, durably; only then
+ *    are they taken.  The first time the file is cut to D + H*T before it
+ *    is made longer, so that all beyond is known to read as zeros, even
+ *    what an earlier crash left there; a sync makes that durable before
+ *    any entry can name it.  After that a durable write of the file's last
+ *    byte, and one of the count, are enough, and do not wait for all that
+ *    clients have written.
  *
  * 3. A new block of a base image in such fresh space (commit_publish, not
  *    deferred).  Until its data land it reads as zeros, which is its old
@@ -307,6 +309,23 @@ grow_file (struct commit *c, uint32_t *count, struct vdi_error *error)
   return target_set_length (&c->target, vdi_length_for (h, *count), error);
 }
 
+/* Make the file long enough for *count blocks, durably. */
+static int
+lengthen (struct commit *c, uint32_t *count, struct vdi_error *error)
+{
+  int r = 1;
+
+  if (c->tail_is_zero)
+    r = target_append (&c->target, vdi_length_for (&c->img->header, *count),
+                       error);
+  if (r != 1)
+    return r;
+  if (grow_file (c, count, error) == -1)
+    return -1;
+  return MUTANT (length_not_synced)
+    ? 0 : target_sync_length (&c->target, error);
+}
+
 /* At least 1. */
 static uint32_t
 how_many_to_reserve (const struct commit *c)
@@ -329,9 +348,7 @@ reserve_more (struct commit *c, struct vdi_error *error)
     count = next + MIN_RESERVE;
   if (mutant_reserve (c, count, error))
     return 0;
-  if (grow_file (c, &count, error) == -1 ||
-      (!MUTANT (length_not_synced) &&
-       target_sync (&c->target, error) == -1) ||
+  if (lengthen (c, &count, error) == -1 ||
       target_set_count (&c->target, count, error) == -1)
     return -1;
   c->reserved = count;

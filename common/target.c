@@ -223,8 +223,84 @@ target_set_length (struct target *t, uint64_t length,
       t->length = now;
     return -1;
   }
+  t->cut |= length < t->length;
   t->length = length;
   return 0;
+}
+
+/* One durable write, which does not wait for what clients have written
+ * meanwhile.  1, with nothing lost, if it cannot be had.
+ */
+static int
+write_durably (struct target *t, const void *buf, size_t count,
+               uint64_t offset, const char *what, struct vdi_error *error)
+{
+  int r;
+
+  pthread_mutex_lock (&t->sync_lock);
+  r = target_check (t, error);
+  if (r == 0) {
+    r = MUTANT (metadata_not_durable)
+      ? storage_write (t->st, buf, count, offset, what, error)
+      : storage_write_durable (t->st, buf, count, offset, what, error);
+    if (r == -1 && (error->err == ENOTSUP || error->err == ENOSPC ||
+                    error->err == EDQUOT || error->err == EFBIG))
+      r = 1;
+    else if (r == -1) {
+      error->err = EIO;
+      if (!MUTANT (metadata_not_poisoning))
+        target_poison (t, error);
+    }
+    else
+      r = target_check (t, error); /* as in target_sync */
+  }
+  pthread_mutex_unlock (&t->sync_lock);
+  return r;
+}
+
+/* By writing its last byte.  Not after a cut, of which that says nothing:
+ * old data could be back after a crash where the file has grown again.
+ */
+int
+target_append (struct target *t, uint64_t length, struct vdi_error *error)
+{
+  struct vdi_error ignored;
+  uint64_t now;
+  int r;
+
+  if (!t->st->grows_zero || t->cut || length <= t->length)
+    return 1;
+  /* Are we alone? */
+  if (target_set_length (t, t->length, error) == -1)
+    return -1;
+  r = write_durably (t, "", 1, length - 1, "the end of the file", error);
+  if (r == 0)
+    t->length = length;
+  else if (storage_size (t->st, &now, &ignored) == 0)
+    t->length = now;
+  return r;
+}
+
+int
+target_sync_length (struct target *t, struct vdi_error *error)
+{
+  if (target_sync (t, error) == -1)
+    return -1;
+  t->cut = false;
+  return 0;
+}
+
+/* The count is in the file: have it on stable storage, too. */
+static int
+sync_count (struct target *t, struct vdi_error *error)
+{
+  uint8_t bytes[4];
+  int r;
+
+  put_le32 (bytes, t->count);
+  r = write_durably (t, bytes, sizeof bytes, t->offsets.n_alloc, "header",
+                     error);
+  return r == 1 ? target_sync (t, error) : r;
 }
 
 int
@@ -238,7 +314,7 @@ target_set_count (struct target *t, uint32_t count, struct vdi_error *error)
   if (t->count != count &&
       target_write_header (t, count, &uuid_mod, error) == -1)
     return -1;
-  if (target_sync (t, error) == -1)
+  if (sync_count (t, error) == -1)
     return -1;
   t->header_durable = true;
   return 0;

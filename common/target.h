@@ -38,6 +38,7 @@ struct target {
   struct vdi_uuid uuid_mod;     /* in the header, as last written */
   bool header_durable;          /* these two are on stable storage */
   uint64_t length;              /* of the file, as last set, bytes */
+  bool cut;                     /* shorter, and that may not be durable */
 };
 
 extern void target_init (struct target *, const struct image *);
@@ -75,5 +76,13 @@ extern int target_set_count (struct target *, uint32_t count,
 /* Make the file longer or shorter; not yet durable.  ENOTSUP on a device. */
 extern int target_set_length (struct target *, uint64_t length,
                               struct vdi_error *);
+
+/* Make the file longer, durably, without waiting for all the data that
+ * clients have written meanwhile.  1 if that cannot be had here and now:
+ * then target_set_length and target_sync_length.
+ */
+extern int target_append (struct target *, uint64_t length,
+                          struct vdi_error *);
+extern int target_sync_length (struct target *, struct vdi_error *);
 
 #endif /* VDI_TARGET_H */

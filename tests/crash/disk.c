@@ -371,13 +371,14 @@ point (struct disk *d, enum disk_call call, uint64_t offset, uint64_t length)
 
 /* Fails with -1 and errno if that is what the test wants. */
 static int
-begin (struct disk *d, enum disk_call call, uint64_t offset, uint64_t length,
-       struct disk_fault *fault)
+begin_call (struct disk *d, enum disk_call call, uint64_t offset,
+            uint64_t length, bool durable, struct disk_fault *fault)
 {
   const struct disk_hooks *hooks = &d->config.hooks;
 
   point (d, call, offset, length);
   memset (fault, 0, sizeof *fault);
+  fault->durable = durable;
   if (hooks->fault)
     hooks->fault (hooks->opaque, d, call, offset, length, fault);
   if (fault->err) {
@@ -385,6 +386,13 @@ begin (struct disk *d, enum disk_call call, uint64_t offset, uint64_t length,
     return -1;
   }
   return 0;
+}
+
+static int
+begin (struct disk *d, enum disk_call call, uint64_t offset, uint64_t length,
+       struct disk_fault *fault)
+{
+  return begin_call (d, call, offset, length, false, fault);
 }
 
 static ssize_t
@@ -430,7 +438,7 @@ disk_pwrite (struct storage *s, const void *buf, size_t count,
     errno = ENOTSUP;
     return -1;
   }
-  begin (d, DISK_PWRITE, offset, count, &fault);
+  begin_call (d, DISK_PWRITE, offset, count, durable, &fault);
   err = fault.err;
   if (fault.limited)
     count = MIN (count, fault.count);

@@ -56,6 +56,7 @@ struct disk;
 
 /* What shall go wrong with a call; all zero is nothing. */
 struct disk_fault {
+  bool durable;                 /* for the hook to know: a durable pwrite */
   int err;                      /* the call fails with this errno */
   /* pread, pwrite: this many bytes are done.  With err 0, a short count;
    * with err set, a write that failed having changed part of its range.

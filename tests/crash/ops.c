@@ -73,7 +73,7 @@ choose_range (const struct stage *w, struct rng *rng)
  */
 static void
 check_result (struct stage *w, int r, const struct vdi_error *error,
-              unsigned before, bool known, bool fua, const char *what)
+              unsigned before, bool known, const char *what)
 {
   if (r == 0) {
     if (known)
@@ -89,7 +89,6 @@ check_result (struct stage *w, int r, const struct vdi_error *error,
     if (w->fault && !w->sync_failed && error->err != w->injected_err)
       stage_fail (w, "%s: error %d, but the storage said %d: %s", what,
                   error->err, w->injected_err, error->message);
-    w->maybe_poisoned |= fua;
   }
   else if (!w->sync_failed && !w->maybe_poisoned)
     stage_fail (w, "%s failed though nothing went wrong: %s", what,
@@ -116,7 +115,7 @@ op_write (struct stage *w, struct rng *rng)
   r = vdi_write (w->vdi, buf, range.count * 512, range.sector * 512,
                  fua ? VDI_FUA : 0, &error);
   guest_end (w->guest, op, r == 0, fua);
-  check_result (w, r, &error, before, known, fua, "write");
+  check_result (w, r, &error, before, known, "write");
 }
 
 static void
@@ -138,7 +137,7 @@ op_zero (struct stage *w, struct rng *rng)
   guest_end (w->guest, op, r == 0, fua);
   if (r == -1 && fast && error.err == ENOTSUP)
     return;
-  check_result (w, r, &error, before, known, false, "zero");
+  check_result (w, r, &error, before, known, "zero");
 }
 
 static void
@@ -156,7 +155,7 @@ op_trim (struct stage *w, struct rng *rng)
   r = vdi_trim (w->vdi, range.count * 512, range.sector * 512,
                 fua ? VDI_FUA : 0, &error);
   guest_end (w->guest, op, r == 0, fua);
-  check_result (w, r, &error, before, known, false, "trim");
+  check_result (w, r, &error, before, known, "trim");
 }
 
 /* Sectors that were read (bytes) or said to be zero (NULL). */
@@ -268,7 +267,7 @@ stage_flush (struct stage *w)
 
   r = vdi_flush (w->vdi, &error);
   guest_flush_end (w->guest, time, r == 0);
-  check_result (w, r, &error, before, known, false, "flush");
+  check_result (w, r, &error, before, known, "flush");
 }
 
 void

@@ -130,6 +130,7 @@ on_fault (void *opaque, struct disk *d, enum disk_call call, uint64_t offset,
            rng_below (&w->rng, w->setup.fault_rate) == 0)
     random_fault (w, call, offset, length, fault);
   w->counts->faults += w->injected != before;
+  w->maybe_poisoned |= fault->durable && w->injected != before;
   if (trace && (fault->err || fault->limited))
     fprintf (stderr, "%d: %s %llu+%llu: error %d, %s %zu\n", coop_self (),
              disk_call_name (call), (unsigned long long) offset,

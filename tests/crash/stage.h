@@ -78,7 +78,7 @@ struct stage {
   unsigned injected;
   int injected_err;             /* the only one, if fault is set */
   bool sync_failed;             /* by us */
-  bool maybe_poisoned;          /* a FUA write failed: was it the sync? */
+  bool maybe_poisoned;          /* a durable write failed */
   bool poison_known;            /* and an operation has said so */
   bool no_more_faults;
   /* Decides instead of fault_rate, if set. */

@@ -57,9 +57,9 @@ static void
 test_writes_cost_what_they_write (void)
 {
   make ();
-  /* UUID, sync; length, sync; count, sync; data, entry. */
+  /* UUID, sync; length, sync; count, durable; data, entry. */
   write_bytes (vdi, 0, 1, 1, 0);
-  check_calls ("wstswsww");
+  check_calls ("wstswDww");
   write_bytes (vdi, B, 1, 1, 0);
   check_calls ("ww");
   write_bytes (vdi, 100, 100, 1, 0);
@@ -76,7 +76,7 @@ test_fua (void)
 {
   make ();
   write_bytes (vdi, 0, 1, 1, VDI_FUA);
-  check_calls ("wstswswws");
+  check_calls ("wstswDwws");
   write_bytes (vdi, 0, 1, 1, VDI_FUA);
   check_calls ("D");
   write_bytes (vdi, B, 1, 1, 0);
