@@ -33,15 +33,15 @@
  *
  * 4. Every other new block: its old content is not what the
  *    file holds there.  All of it is written, and its entry is kept in
- *    memory until a commit (run_round): sync; write the entries sampled
+ *    memory until a commit (commit_round): sync; write the entries sampled
  *    before that sync; sync.  A crash keeps the old entry, and so the old
  *    content, or the new one, whose block was durable before.  In a base
  *    image that is a file, such blocks are few (space that a crash or a
  *    failed write left behind), and each has a sync of its own, so that
  *    its entry can be written at once, as in 3.
  *
- * 5. Giving the reserve back (give_back).  Header's count becomes H; sync;
- *    then the file is cut.  Never while an allocation is under way.
+ * 5. Giving the reserve back (give_back_gate_held).  Header's count becomes
+ *    H; sync; then the file is cut.  Never while an allocation is under way.
  *
  * 6. A failed sync poisons the image: nothing can be known any more, so
  *    nothing is promised any more (fsyncgate).  Syncs are serialised,
