@@ -15,9 +15,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "fixture.h"
 #include "test.h"
 #include "tmpdir.h"
@@ -307,7 +307,7 @@ test_no_room (enum vdi_type type, uint64_t limit, const char *text)
     CHECK (!exists (filename));
     _exit (0);
   }
-  CHECK (waitpid (pid, &status, 0) == pid);
+  CHECK (child_wait (pid, &status));
   CHECK (WIFEXITED (status) && WEXITSTATUS (status) == 0);
 }
 

@@ -13,9 +13,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "error.h"
 #include "storage.h"
 #include "test.h"
@@ -236,7 +236,7 @@ test_fork (void)
   b = open_image ();
   busy (b, false, WRITER, false);
   CHECK (close (to_child[1]) == 0);
-  CHECK (waitpid (pid, &status, 0) == pid);
+  CHECK (child_wait (pid, &status));
   CHECK (WIFEXITED (status) && WEXITSTATUS (status) == 0);
   CHECK (close (from_child[0]) == 0);
   ok (b, true);
@@ -248,7 +248,7 @@ test_fork (void)
     storage_close (b);
     _exit (0);
   }
-  CHECK (waitpid (pid, &status, 0) == pid);
+  CHECK (child_wait (pid, &status));
   a = open_image ();
   busy (a, false, WRITER, false);
   storage_close (a);
@@ -273,8 +273,8 @@ runs (const char *fs, ...)
   CHECK (vasprintf (&body, fs, args) != -1);
   va_end (args);
   snprintf (command, sizeof command,
-            "unset LD_PRELOAD GLIBC_TUNABLES; exec 2>&1; timeout 60 %s",
-            body);
+            "unset LD_PRELOAD GLIBC_TUNABLES; exec 2>&1; "
+            "timeout %d %s", CHILD_PATIENCE, body);
   free (body);
   fp = popen (command, "re");
   CHECK (fp != NULL);
@@ -332,16 +332,15 @@ static pid_t
 qemu_nbd_start (bool read_only)
 {
   char *sock = tmpdir_file ("s");
-  struct stat sb;
   pid_t pid;
-  int i;
+  int status;
 
   (void) unlink (sock);
   pid = fork ();
   CHECK (pid >= 0);
   if (pid == 0) {
     /* It does not outlive this program, however that ends. */
-    prctl (PR_SET_PDEATHSIG, SIGTERM);
+    prctl (PR_SET_PDEATHSIG, SIGKILL);
     unsetenv ("LD_PRELOAD");
     unsetenv ("GLIBC_TUNABLES");
     /* The path of a socket must be short, and absolute for qemu-nbd. */
@@ -350,19 +349,17 @@ qemu_nbd_start (bool read_only)
            read_only ? "-r" : "--shared=1", image, NULL);
     _exit (127);
   }
-  for (i = 0; stat (sock, &sb) == -1; ++i) {
-    CHECK (i < 600);
-    CHECK (waitpid (pid, NULL, WNOHANG) == 0);
-    usleep (100000);
-  }
+  /* It has the image's locks, and minds signals, by then. */
+  CHECK (child_ready (pid, sock, &status));
   return pid;
 }
 
 static void
 qemu_nbd_stop (pid_t pid)
 {
-  CHECK (kill (pid, SIGTERM) == 0);
-  CHECK (waitpid (pid, NULL, 0) == pid);
+  int status;
+
+  CHECK (child_stop (pid, SIGTERM, &status));
 }
 
 static void

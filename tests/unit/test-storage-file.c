@@ -14,9 +14,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "error.h"
 #include "storage.h"
 #include "test.h"
@@ -109,7 +109,7 @@ test_what_is_opened (void)
 
   /* Nobody is at the other end, nor ever will be. */
   CHECK (mkfifo (fifo, 0600) == 0);
-  alarm (20);
+  alarm (CHILD_PATIENCE);
   refused (fifo, EINVAL, "neither a regular file nor a block device");
   alarm (0);
 
@@ -235,7 +235,7 @@ test_read_only (void)
     CHECK (error.err == EACCES);
     _exit (0);
   }
-  CHECK (waitpid (pid, &status, 0) == pid);
+  CHECK (child_wait (pid, &status));
   CHECK (WIFEXITED (status) && WEXITSTATUS (status) == 0);
 }
 

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "storage-sync.h"
 #include "test.h"
 #include "tmpdir.h"
@@ -230,7 +231,7 @@ int
 main (void)
 {
   tmpdir_make ();
-  alarm (120);                  /* instead of waiting for ever */
+  alarm (CHILD_PATIENCE);       /* instead of waiting for ever */
   test_alone ();
   test_told ();
   test_no_longer_than_needed ();
