@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import subprocess
-import time
 
 import nbd
 
@@ -96,7 +95,7 @@ def ended_by(sig, polite):
     s.process.send_signal(sig)
     if not polite:
         # The server may wait for its client, or close first.
-        time.sleep(0.2)
+        vditest.wait_for_signal(s.process, sig)
         try:
             h.shutdown()
         except nbd.Error:
@@ -141,16 +140,13 @@ def test_file_size_limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (9 * M, 9 * M))
 
     socket = vditest.path("s")
-    pidfile = vditest.path("p")
-    p = subprocess.Popen([vditest.NBDKIT, "-f", "-U", socket, "-P", pidfile,
-                          "vdi", "file=" + image], preexec_fn=limited,
+    p = subprocess.Popen([vditest.NBDKIT, "-f", "-U", socket, "vdi",
+                          "file=" + image], preexec_fn=limited,
                          stdin=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + vditest.PATIENCE
-        while not os.path.exists(pidfile) or not os.path.getsize(pidfile):
-            assert p.poll() is None and time.monotonic() < end
-            time.sleep(0.01)
+        vditest.wait_until(lambda: vditest.answers(socket),
+                           "nbdkit did not start", p)
         h = nbd.NBD()
         h.connect_unix(socket)
         want = bytearray(64 * M)

@@ -25,7 +25,7 @@ nbdkit -U - memory size=2M --run 'exit 3' || status=$?
 test $status -eq 3
 
 # A test that fails, one that is skipped, and one whose server is gone.
-for t in "false" "exit 77" "start_nbdkit memory size=1M; kill -KILL \$pid; sleep 0.5"; do
+for t in "false" "exit 77" "start_nbdkit memory size=1M; kill -KILL \$pid; while kill -0 \$pid; do sleep 0.1; done"; do
     status=0
     bash -c ". ./functions.sh; tmpdir; echo \$tmp >$tmp/where; set -e; $t" || status=$?
     case $t in

@@ -4,7 +4,6 @@ was acknowledged, and is at every moment one that QEMU opens."""
 
 import shutil
 import signal
-import time
 
 import vdi
 import vditest
@@ -89,10 +88,11 @@ def test_term_with_idle_client():
             h.pwrite(bytes([n + 1]) * 5000, n * 2 * M + 300)
             want[n * 2 * M + 300:n * 2 * M + 5300] = bytes([n + 1]) * 5000
         s.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        vditest.wait_for_signal(s.process, signal.SIGTERM)
         # What a copy of the file at this moment would hold.
         copy = vditest.path("copy.vdi")
-        shutil.copy(image, copy)
+        with vditest.frozen(s.process):
+            shutil.copy(image, copy)
         check_killed(copy, want)
         s.kill()
     check_killed(image, want)
@@ -154,10 +154,8 @@ def test_commit_by_itself():
     want[5:8] = b"new"
     with vditest.serve(child, "commit=1") as s:
         s.connect().pwrite(b"new", 5)
-        end = time.monotonic() + 30
-        while vdi.Image(child).map[0] == vdi.FREE:
-            assert time.monotonic() < end, "never committed"
-            time.sleep(0.1)
+        vditest.wait_until(lambda: vdi.Image(child).map[0] != vdi.FREE,
+                           "never committed")
         s.kill()
     assert vdi.Image(child).read(vdi.Image(base)) == want
 

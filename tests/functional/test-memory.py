@@ -3,7 +3,7 @@
 than its file."""
 
 import os
-import time
+import resource
 
 import vdi
 import vditest
@@ -27,6 +27,12 @@ def idle():
     with vditest.serve(image, readonly=True) as s:
         s.connect().pread(512, 0)
         return rss(s)
+
+
+def cpu_seconds():
+    """Of programs that have ended: a busy machine takes no more of them."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def plain():
@@ -64,10 +70,10 @@ def test_hostile():
             dict(map_off=0xfffffff0, data_off=0xfffffff0)]:
         image = vdi.make(vditest.path("hostile.vdi"), size=M)
         vdi.patch(image, **fields)
-        start = time.monotonic()
+        start = cpu_seconds()
         said = vditest.serve_fails(image)
         assert "hostile.vdi" in said, said
-        assert time.monotonic() - start < 10
+        assert cpu_seconds() - start < 10
     # Under a limit that one such map would burst.
     image = vdi.make(vditest.path("hostile.vdi"), size=M)
     vdi.patch(image, n_blocks=0x1fffff80, disk_size=0x1fffff8000000,

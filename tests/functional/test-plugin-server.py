@@ -5,22 +5,10 @@ with connections that come and go; and what is on the disk meanwhile."""
 
 import os
 import signal
-import subprocess
-import time
 
 import vdi
 import vditest
 from vditest import K, M
-
-
-def wait_until(condition, seconds):
-    """Does the condition come true within so many seconds?"""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def make_child():
@@ -36,7 +24,9 @@ class Daemon:
         self.sock = os.path.join(os.environ["VDITEST_DIR"], "sock")
         self.uri = "nbd+unix:///?socket=" + self.sock
         vditest.run("nbdkit", "-P", pidfile, "-U", self.sock, *args)
-        assert wait_until(lambda: os.path.exists(pidfile), 60)
+        # It is made first, and written to a moment later.
+        vditest.wait_until(lambda: os.path.exists(pidfile) and
+                           os.path.getsize(pidfile) > 0, "no pid file")
         self.pid = int(vditest.read_file(pidfile))
 
     def gone(self):
@@ -46,13 +36,16 @@ class Daemon:
             return True
         # It is nobody's child here, so it does not stay as a zombie,
         # unless init does not care.
-        with open("/proc/%d/stat" % self.pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+        try:
+            with open("/proc/%d/stat" % self.pid) as f:
+                return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
 
     def kill(self, sig):
         if not self.gone():
             os.kill(self.pid, sig)
-        assert wait_until(self.gone, 60), "does not stop"
+        vditest.wait_until(self.gone, "does not stop")
         os.unlink(self.sock)
 
     def __enter__(self):
@@ -83,8 +76,9 @@ def test_daemon():
         # A second connection, and the core's thread goes on by itself:
         # room that was reserved is given back, although nobody asks.
         nbdsh(s, "h.pwrite(b'y' * 4096, 3 * 2**20)")
-        assert wait_until(lambda: vdi.Image(child).problems() == [] and
-                          len(vdi.Image(child).allocated()) == 2, 20)
+        vditest.wait_until(lambda: vdi.Image(child).problems() == [] and
+                           len(vdi.Image(child).allocated()) == 2,
+                           lambda: vdi.Image(child).problems())
         s.kill(signal.SIGTERM)
     image = vdi.Image(child)
     assert image.problems() == []
@@ -93,30 +87,49 @@ def test_daemon():
     assert data[3 * M:3 * M + 4096] == b"y" * 4096
 
 
-def commits_by_itself(*params):
-    """Is an unflushed write to a child in the file, after a while in
-    which nobody did anything?"""
-    child = make_child()
+def is_saved(child):
+    return vdi.Image(child).map[2] != vdi.FREE
+
+
+def write_unflushed(child, *params):
     s = vditest.serve(child, *params)
-    h = s.connect()
-    h.pwrite(b"x" * 4096, 2 * M)
-    saved = wait_until(lambda: vdi.Image(child).map[2] != vdi.FREE, 8)
-    s.kill()
+    s.connect().pwrite(b"x" * 4096, 2 * M)
+    return s
+
+
+def check_child(child, byte):
     data = vdi.Image(child).read(vdi.Image(vditest.path("base.vdi")))
-    assert data[2 * M:2 * M + 4096] == (b"x" if saved else b"\0") * 4096
-    return saved
+    assert data[2 * M:2 * M + 4096] == byte * 4096
+
+
+def commits_by_itself(*params):
+    """An unflushed write to a child is in the file after a while in which
+    nobody did anything."""
+    child = make_child()
+    s = write_unflushed(child, *params)
+    vditest.wait_until(lambda: is_saved(child), "never committed")
+    s.kill()
+    check_child(child, b"x")
 
 
 def test_commit_after_a_second():
-    assert commits_by_itself("commit=1")
+    commits_by_itself("commit=1")
 
 
 def test_commit_after_five_seconds():
-    assert commits_by_itself()
+    commits_by_itself()
 
 
 def test_commit_never():
-    assert not commits_by_itself("commit=0")
+    """Not while another server does, which was told later."""
+    never = make_child()
+    later = vdi.child(vditest.path("later.vdi"), vditest.path("base.vdi"))
+    s = write_unflushed(never, "commit=0")
+    write_unflushed(later)
+    vditest.wait_until(lambda: is_saved(later), "never committed")
+    assert not is_saved(never)
+    s.kill()
+    check_child(never, b"\0")
 
 
 def test_commit_when_the_client_leaves():
@@ -127,7 +140,7 @@ def test_commit_when_the_client_leaves():
     h = s.connect()
     h.pwrite(b"x" * 4096, 2 * M)
     h.shutdown()
-    assert wait_until(lambda: vdi.Image(child).map[2] != vdi.FREE, 60)
+    vditest.wait_until(lambda: is_saved(child), "never committed")
     s.kill()
 
 
@@ -167,14 +180,15 @@ def test_reopened_by_retry():
         h, other = s.connect(), s.connect()
         other.aio_pwrite(vditest.nbd.Buffer.from_bytearray(
             bytearray(b"other")), M)
-        subprocess.Popen(["sh", "-c", 'sleep 0.5; rm "$0"', trouble]).wait()
+        vditest.wait_until(lambda: s.log().count("vdi: open readonly") > 2,
+                           "not opened again")
+        os.unlink(trouble)
         h.pwrite(b"mine", 2 * M)
         while other.aio_in_flight() > 0:
             other.poll(-1)
         assert bytes(h.pread(5, M)) == b"other"
         h.flush()
         s.stop()
-        assert s.log().count("vdi: open readonly") > 2, s.log()
     assert vdi.Image(image).problems() == []
     assert vdi.Image(image).block(1)[:5] == b"other"
     assert vdi.Image(image).block(2)[:4] == b"mine"

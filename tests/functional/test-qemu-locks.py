@@ -3,7 +3,6 @@
 
 import os
 import subprocess
-import time
 
 import nbd
 
@@ -35,18 +34,19 @@ class QemuNbd:
         self.process = subprocess.Popen(
             ["qemu-nbd", "-k", self.socket, "-t", "-f", "vdi", *options,
              image], stdin=subprocess.DEVNULL)
-        end = time.monotonic() + vditest.PATIENCE
-        while not os.path.exists(self.socket):
-            assert self.process.poll() is None, "qemu-nbd did not start"
-            assert time.monotonic() < end, "qemu-nbd does not start"
-            time.sleep(0.01)
+        try:
+            # Which is when it has the image's locks, and minds signals.
+            vditest.wait_until(lambda: vditest.answers(self.socket),
+                               "qemu-nbd did not start", self.process)
+        except AssertionError:
+            self.process.kill()
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, *args):
-        self.process.terminate()
-        self.process.wait(vditest.PATIENCE)
+        vditest.stop_process(self.process)
         if os.path.exists(self.socket):
             os.unlink(self.socket)
 

@@ -6,7 +6,6 @@ the files that it speaks of."""
 import os
 import re
 import subprocess
-import time
 
 import vdi
 import vditest
@@ -101,7 +100,7 @@ def sh(script):
     """Run a block as a person would who stops at the first error."""
     result = subprocess.run(["bash", "-e", "-c", script], cwd=vditest.path(),
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, timeout=120)
+                            stderr=subprocess.STDOUT, timeout=vditest.PATIENCE)
     out = result.stdout.decode(errors="replace")
     assert result.returncode == 0, "%s\n%s" % (script, out)
     return out
@@ -166,15 +165,14 @@ def test_fuse():
                                stderr=subprocess.STDOUT)
     mounted = vditest.path("mnt")
     try:
-        end = time.monotonic() + vditest.PATIENCE
-        while not os.path.exists(os.path.join(mounted, "nbd")):
-            if process.poll() is not None:
-                out = process.stdout.read().decode(errors="replace")
-                assert "fuse: " in out or "mount" in out, out
-                print("nbdfuse cannot be run here: " + out)
-                return
-            assert time.monotonic() < end, "nbdfuse does not start"
-            time.sleep(0.05)
+        vditest.wait_until(
+            lambda: os.path.exists(os.path.join(mounted, "nbd")) or
+            process.poll() is not None, "nbdfuse does not start")
+        if process.poll() is not None:
+            out = process.stdout.read().decode(errors="replace")
+            assert "fuse: " in out or "mount" in out, out
+            print("nbdfuse cannot be run here: " + out)
+            return
         is_raw("mnt/nbd", disks["disk"])
     finally:
         subprocess.run(["umount", mounted], check=False)

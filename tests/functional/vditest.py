@@ -25,6 +25,8 @@ import lzma
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -53,8 +55,9 @@ K = 1024
 M = 1024 * K
 G = 1024 * M
 
-# A server that takes longer than this to start or stop hangs.
-PATIENCE = 60
+# Seconds.  What takes longer than this hangs: however busy the machine is,
+# it is no reason to fail.
+PATIENCE = 600
 
 # Clients never run under the preloads of the servers (see bin/nbdkit.in).
 os.environ.pop("LD_PRELOAD", None)
@@ -222,9 +225,89 @@ def bad_manifest():
 # ----------------------------------------------------------------------
 # Programs.
 
-def run(*command, status=0, stdin=None, timeout=300, env=None):
+def wait_until(condition, what, process=None):
+    """Wait for a condition to come true; fail with what (text, or a
+    function that returns it) if it does not, or if the process that is to
+    make it true has ended."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        ended = process is not None and process.poll() is not None
+        if ended or time.monotonic() > end:
+            said = what() if callable(what) else what
+            raise AssertionError(
+                "%s (%s)" % (said, "status %d" % process.returncode if ended
+                             else "waited %d s" % PATIENCE))
+        time.sleep(0.01)
+
+
+def stop_process(process, sig=signal.SIGTERM):
+    """Send a signal to a process, and wait for its end; return its status.
+    Who does not mind is killed: -SIGKILL."""
+    if process.poll() is None:
+        process.send_signal(sig)
+    try:
+        return process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def wait_for_signal(process, sig):
+    """Wait until a signal that was sent is being handled."""
+    def handled():
+        with open("/proc/%d/status" % process.pid) as f:
+            pending = [int(line.split()[1], 16) for line in f
+                       if line.startswith(("SigPnd:", "ShdPnd:"))]
+        return not any(p >> (sig - 1) & 1 for p in pending)
+    wait_until(handled, "signal %d is not handled" % sig)
+
+
+@contextlib.contextmanager
+def frozen(process):
+    """Inside, the process stands still, and its files with it: who looks at
+    them piece by piece sees one state of them."""
+    def stopped():
+        tasks = "/proc/%d/task" % process.pid
+        for task in os.listdir(tasks):
+            try:
+                with open(os.path.join(tasks, task, "stat")) as f:
+                    if f.read().rsplit(")", 1)[1].split()[0] not in "TZX":
+                        return False
+            except (FileNotFoundError, ProcessLookupError):
+                pass            # the thread has ended
+        return True
+    process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(stopped, "SIGSTOP does not stop it", process)
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def answers(name):
+    """Does an NBD server answer on this Unix socket?  That the socket is
+    there, or even takes connections, proves nothing: the kernel does that
+    for a server that is still opening its image.  No export is opened by
+    this: it is an NBD handshake that is ended by NBD_OPT_ABORT."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(PATIENCE)
+        try:
+            s.connect(name)
+            hello = s.recv(18, socket.MSG_WAITALL)
+            if hello[:16] != b"NBDMAGICIHAVEOPT":
+                return False
+            s.sendall(struct.pack(">I8sII", 1, b"IHAVEOPT", 2, 0))
+            while s.recv(100):
+                pass            # until it has noticed
+        except OSError:
+            return False
+    return True
+
+
+def run(*command, status=0, stdin=None, timeout=PATIENCE, env=None):
     """Run a command, return its standard output (and error) as text.
-    status: what it has to exit with; None for anything."""
+    status: what it has to exit with; None for anything.  timeout: None for
+    what may take long; if that hangs, it is ended with the whole test."""
     result = subprocess.run([str(c) for c in command], input=stdin,
                             stdin=None if stdin is not None
                             else subprocess.DEVNULL,
@@ -322,12 +405,11 @@ class Server:
         # Socket names are short, whatever the name of the test: the system
         # allows 107 bytes.
         self.socket = os.path.join(_root, "s%d" % _count)
-        self.pidfile = os.path.join(_root, "p%d" % _count)
         self.logfile = os.path.join(_root, "log%d" % _count)
         self.uri = "nbd+unix:///?socket=" + self.socket
         self.expect_status = expect_status
         self.handles = []
-        command = [NBDKIT, "-f", "-P", self.pidfile, "-U", self.socket]
+        command = [NBDKIT, "-f", "-U", self.socket]
         # Tests that are killed take their servers with them.  Only from
         # the main thread: the signal comes when the thread is gone.
         if threading.current_thread() is threading.main_thread():
@@ -348,17 +430,13 @@ class Server:
         self._wait_ready()
 
     def _wait_ready(self):
-        end = time.monotonic() + PATIENCE
-        while True:
-            if self.process.poll() is not None:
-                _servers.remove(self)
-                raise AssertionError("nbdkit did not start (status %d): %s" %
-                                     (self.process.returncode, self.log()))
-            if os.path.exists(self.pidfile) and \
-                    os.path.getsize(self.pidfile) > 0:
-                return
-            assert time.monotonic() < end, "nbdkit does not start"
-            time.sleep(0.01)
+        try:
+            wait_until(lambda: answers(self.socket),
+                       lambda: "nbdkit did not start: " + self.log(),
+                       self.process)
+        except AssertionError:
+            self.kill()
+            raise
 
     def log(self):
         """What the server said so far."""
@@ -397,9 +475,9 @@ class Server:
     def running(self):
         return self.process.poll() is None
 
-    def wait(self, timeout=PATIENCE):
+    def wait(self):
         """Wait for the server to end by itself; return its status."""
-        status = self.process.wait(timeout)
+        status = self.process.wait(PATIENCE)
         if self in _servers:
             _servers.remove(self)
         return status
@@ -411,15 +489,7 @@ class Server:
             return
         _servers.remove(self)
         self.close_handles()
-        if self.process.poll() is None:
-            self.process.send_signal(sig)
-        try:
-            status = self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError("nbdkit ignored signal %d for %d s: %s" %
-                                 (sig, PATIENCE, self.log())) from None
+        status = stop_process(self.process, sig)
         assert status == self.expect_status, \
             "nbdkit ended with %d: %s" % (status, self.log())
 
