@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "peer.h"
 
 #define ARGS_MAX 32
@@ -29,6 +29,7 @@ struct peer {
 static void
 spawn_server (struct peer *p)
 {
+  const struct timeval patience = { .tv_sec = CHILD_PATIENCE };
   int pair[2], status;
 
   /* A socket, and not pipes: writing to a dead server must not raise
@@ -54,11 +55,12 @@ spawn_server (struct peer *p)
   }
   close (pair[1]);
   p->fd = pair[0];
+  setsockopt (p->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   if (p->pid > 0 &&
       recv (p->fd, &status, sizeof status, MSG_WAITALL) == sizeof status)
     return;
   if (p->pid > 0)
-    waitpid (p->pid, NULL, 0);
+    child_wait (p->pid, &status);
   close (p->fd);
   p->fd = -1;
   p->pid = 0;
@@ -93,8 +95,11 @@ peer_stop (struct peer *p)
   if (p == NULL)
     return;
   if (p->pid) {
+    int status;
+
     close (p->fd);
-    waitpid (p->pid, NULL, 0);
+    if (!child_wait (p->pid, &status))
+      child_stop (p->pid, SIGKILL, &status);
   }
   close (p->text);
   free (p);
@@ -142,7 +147,7 @@ ask_anew (struct peer *p, const char **args, int *status)
     execvp (args[0], (char *const *) args);
     _exit (127);
   }
-  if (pid == -1 || waitpid (pid, status, 0) != pid)
+  if (pid == -1 || !child_wait (pid, status))
     return -1;
   return 0;
 }

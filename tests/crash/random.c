@@ -6,6 +6,9 @@
  * (rules.h, layout.h), by the core and by qemu-img check.  Some of them
  * become the disk of the next session.
  *
+ * On a machine that is so busy that this has taken ENOUGH_SECONDS, a
+ * quarter of the images will do.
+ *
  *   random             all of it
  *   random SEED        one stage, to see a failure again
  *   random SEED COUNT  so many of them from there on, for long nights
@@ -16,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "coop.h"
 #include "stage.h"
@@ -25,6 +29,9 @@
 #else
 #define WANTED 10000
 #endif
+#define ENOUGH_SECONDS 1200     /* several times what an idle one takes */
+
+static struct timespec began;
 
 static void
 choose_layout (struct layout *l, unsigned layer, struct rng *rng)
@@ -185,6 +192,15 @@ run_stage (uint64_t seed, struct peer *peer, struct stage_counts *counts)
   stage_free (w);
 }
 
+static unsigned
+wanted (void)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  return t.tv_sec - began.tv_sec > ENOUGH_SECONDS ? WANTED / 4 : WANTED;
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -193,9 +209,13 @@ main (int argc, char *argv[])
   uint64_t seed = argc > 1 ? strtoull (argv[1], NULL, 0) : 1;
   const uint64_t stages = argc > 2 ? strtoull (argv[2], NULL, 0) : 1;
 
-  while (argc > 1 ? counts.stages < stages : counts.images < WANTED)
+  clock_gettime (CLOCK_MONOTONIC, &began);
+  while (argc > 1 ? counts.stages < stages : counts.images < wanted ())
     run_stage (seed++, peer, &counts);
   coop_exit ();
+  if (argc == 1 && counts.images < WANTED)
+    printf ("random: the machine is too busy for all %u crash images\n",
+            WANTED);
   printf ("random: %llu crash images (%llu of them as after a kill) of %llu "
           "sessions in %llu stages, %llu operations, %llu steps, %llu "
           "faults; %llu asked of qemu-img check, %llu read and %llu "

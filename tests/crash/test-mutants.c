@@ -13,10 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "explore.h"
 #include "mutants.h"
 #include "test.h"
@@ -136,7 +136,7 @@ is_caught (int mutant, char *how, size_t size)
     len += (size_t) r;
   how[len] = '\0';
   close (fds[0]);
-  CHECK (waitpid (pid, &status, 0) == pid);
+  CHECK (child_wait (pid, &status));
   if (!WIFEXITED (status)) {
     snprintf (how, size, "dies of signal %d\n", WTERMSIG (status));
     return true;

@@ -33,12 +33,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <libnbd.h>
 
 #include "bytes.h"
+#include "child.h"
 #include "guest.h"
 #include "peer.h"
 #include "rng.h"
@@ -359,7 +359,7 @@ wait_for_server (pid_t pid)
 {
   int status;
 
-  if (waitpid (pid, &status, 0) != pid || !WIFSIGNALED (status) ||
+  if (!child_wait (pid, &status) || !WIFSIGNALED (status) ||
       WTERMSIG (status) != SIGKILL)
     fail ("the server ended with status %d", status);
 }

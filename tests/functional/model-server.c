@@ -3,26 +3,16 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 
+#include "child.h"
 #include "model.h"
 
 static pid_t pid;
-
-static void
-pause_ms (long ms)
-{
-  const struct timespec ts = { .tv_nsec = ms * 1000000 };
-
-  nanosleep (&ts, NULL);
-}
 
 static void
 run_hook (const char *how)
@@ -45,7 +35,7 @@ void
 server_start (void)
 {
   struct nbd_handle *nbd;
-  int i, status;
+  int status;
 
   unlink (params.socket);
   pid = fork ();
@@ -58,27 +48,14 @@ server_start (void)
     _exit (127);
   }
 
-  /* A connection is the only proof that it listens. */
-  for (i = 0; i < 6000; ++i) {
-    if (waitpid (pid, &status, WNOHANG) == pid)
-      fail ("the server did not start (status 0x%x)", status);
-    if (access (params.socket, F_OK) == 0) {
-      nbd = nbd_create ();
-      if (nbd == NULL)
-        fail ("%s", nbd_get_error ());
-      if (nbd_connect_unix (nbd, params.socket) == 0) {
-        if (nbd_get_size (nbd) < (int64_t) disk_size)
-          fail ("the disk has %" PRIi64 " bytes, the model %" PRIu64,
-                nbd_get_size (nbd), disk_size);
-        nbd_shutdown (nbd, 0);
-        nbd_close (nbd);
-        return;
-      }
-      nbd_close (nbd);
-    }
-    pause_ms (10);
-  }
-  fail ("the server does not answer");
+  if (!child_ready (pid, params.socket, &status))
+    fail ("the server did not start (status 0x%x)", status);
+  nbd = server_connect ();
+  if (nbd_get_size (nbd) < (int64_t) disk_size)
+    fail ("the disk has %" PRIi64 " bytes, the model %" PRIu64,
+          nbd_get_size (nbd), disk_size);
+  nbd_shutdown (nbd, 0);
+  nbd_close (nbd);
 }
 
 struct nbd_handle *
@@ -91,23 +68,6 @@ server_connect (void)
   return nbd;
 }
 
-static int
-server_wait (void)
-{
-  int i, status;
-
-  for (i = 0; i < 6000; ++i) {
-    const pid_t r = waitpid (pid, &status, WNOHANG);
-
-    if (r == pid)
-      return status;
-    if (r == -1 && errno != EINTR)
-      fail ("waitpid: %m");
-    pause_ms (10);
-  }
-  fail ("the server does not stop");
-}
-
 void
 server_kill (void)
 {
@@ -117,8 +77,10 @@ server_kill (void)
 void
 server_reap (void)
 {
-  const int status = server_wait ();
+  int status;
 
+  if (!child_wait (pid, &status))
+    fail ("the server does not die");
   /* Anything else means that it had died before, by itself. */
   if (!WIFSIGNALED (status) || WTERMSIG (status) != SIGKILL)
     fail ("the server ended by itself (status 0x%x)", status);
@@ -130,8 +92,8 @@ server_stop (void)
 {
   int status;
 
-  kill (pid, SIGTERM);
-  status = server_wait ();
+  if (!child_stop (pid, SIGTERM, &status))
+    fail ("the server does not die");
   if (!WIFEXITED (status) || WEXITSTATUS (status) != 0)
     fail ("the server did not stop cleanly (status 0x%x)", status);
   run_hook ("clean");
