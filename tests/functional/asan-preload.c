@@ -22,13 +22,17 @@
 #include <config.h>
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MS 1000000L
+#define PATIENCE 6000           /* times 10 ms, and more on a busy machine */
 
 static void *volatile first;
 
@@ -43,28 +47,78 @@ initialise_first (void)
 
 static void (*volatile quit) (int);
 
-/* Each connection has a thread, and most have many more.  The main thread
- * is always there, and the plugin may have one of its own.
+/* nbdkit runs each connection in a detached thread, and has no others that
+ * are.  So the detached ones are counted.
  */
-static bool
-may_have_connections (void)
-{
-  struct stat sb;
+#define MAX_CONNECTIONS 256
 
-  return stat ("/proc/self/task", &sb) == 0 && sb.st_nlink - 2 > 2;
+static struct slot {
+  atomic_bool taken;
+  void *(*start) (void *);
+  void *arg;
+} slots[MAX_CONNECTIONS];
+static atomic_uint connections;
+
+static void *
+run_connection (void *opaque)
+{
+  struct slot *slot = opaque;
+  void *r = slot->start (slot->arg);
+
+  atomic_store (&slot->taken, false);
+  atomic_fetch_sub (&connections, 1);
+  return r;
+}
+
+typedef int (*create_fn) (pthread_t *restrict, const pthread_attr_t *restrict,
+                          void *(*) (void *), void *restrict);
+
+int
+pthread_create (pthread_t *restrict thread, const pthread_attr_t *restrict attr,
+                void *(*start) (void *), void *restrict arg)
+{
+  create_fn next;
+  int detached = PTHREAD_CREATE_JOINABLE, r;
+  unsigned i;
+
+  *(void **) &next = dlsym (RTLD_NEXT, "pthread_create");
+  if (attr != NULL)
+    pthread_attr_getdetachstate (attr, &detached);
+  if (detached != PTHREAD_CREATE_DETACHED)
+    return next (thread, attr, start, arg);
+  /* No malloc: the new thread is not the sanitizer's yet. */
+  for (i = 0; i < MAX_CONNECTIONS && atomic_exchange (&slots[i].taken, true);
+       ++i)
+    ;
+  if (i == MAX_CONNECTIONS)
+    return EAGAIN;
+  slots[i].start = start;
+  slots[i].arg = arg;
+  atomic_fetch_add (&connections, 1);
+  r = next (thread, attr, run_connection, &slots[i]);
+  if (r != 0) {
+    atomic_store (&slots[i].taken, false);
+    atomic_fetch_sub (&connections, 1);
+  }
+  return r;
 }
 
 static void
 quit_later (int sig)
 {
-  /* Only what a signal handler may do. */
-  const struct timespec little = { 0, 10 * MS }, last = { 0, 100 * MS };
+  /* Only what a signal handler may do.  A client that stays is not waited
+   * for for ever.
+   */
+  const struct timespec little = { 0, 10 * MS };
   unsigned i;
 
-  for (i = 0; i < 200 && may_have_connections (); ++i)
+  /* Any thread may get it, also one that would wait for its own end. */
+  if (gettid () != getpid ()) {
+    tgkill (getpid (), getpid (), sig);
+    return;
+  }
+  for (i = 0; i < PATIENCE && atomic_load (&connections) > 0; ++i)
     nanosleep (&little, NULL);
-  /* With two threads the second may be that of a connection. */
-  nanosleep (&last, NULL);
   quit (sig);
 }
 
