@@ -74,6 +74,7 @@ struct slow {
   /* What another thread does right after a look at an extent. */
   void (*meanwhile) (void *opaque);
   void *opaque;
+  pthread_rwlock_t look;        /* write-locked: nothing changes below */
   _Atomic uint64_t size;
   _Atomic uint64_t random;
   _Atomic bool data[SIZE_MAX_FILE / PAGE + 1]; /* pages that are no hole */
@@ -133,11 +134,13 @@ slow_pwrite (struct storage *st, const void *buf, size_t count,
   struct slow *s = slow_of (st);
 
   take_time (s);
+  pthread_rwlock_rdlock (&s->look);
   if (offset + count > s->size) {
     /* Only to make the file longer, and have that durable. */
     if (!durable || count != 1 || offset < s->size)
       fail ("a write behind the end of the file");
     if (offset + count > SIZE_MAX_FILE) {
+      pthread_rwlock_unlock (&s->look);
       errno = ENOSPC;
       return -1;
     }
@@ -145,6 +148,7 @@ slow_pwrite (struct storage *st, const void *buf, size_t count,
   }
   memcpy (s->bytes + offset, buf, count);
   mark_data (s, offset, count);
+  pthread_rwlock_unlock (&s->look);
   take_time (s);
   return count;
 }
@@ -175,11 +179,13 @@ slow_truncate (struct storage *st, uint64_t size)
     errno = ENOSPC;
     return -1;
   }
+  pthread_rwlock_rdlock (&s->look);
   if (size < old)
     memset (s->bytes + size, 0, old - size);
   for (uint64_t p = (size + PAGE - 1) / PAGE; p * PAGE < old; ++p)
     s->data[p] = false;
   s->size = size;
+  pthread_rwlock_unlock (&s->look);
   return 0;
 }
 
@@ -189,10 +195,12 @@ slow_punch (struct storage *st, uint64_t offset, uint64_t length)
   struct slow *s = slow_of (st);
 
   take_time (s);
+  pthread_rwlock_rdlock (&s->look);
   memset (s->bytes + offset, 0, length);
   for (uint64_t p = (offset + PAGE - 1) / PAGE;
        (p + 1) * PAGE <= offset + length; ++p)
     s->data[p] = false;
+  pthread_rwlock_unlock (&s->look);
   return 0;
 }
 
@@ -284,6 +292,7 @@ new_slow (uint8_t number, bool child, const char *name)
   s->st.ops = &slow_ops;
   s->st.name = (char *) name;
   s->st.grows_zero = true;
+  pthread_rwlock_init (&s->look, NULL);
   s->random = seed;
   s->size = DATA;
   h.uuid_image.bytes[0] = h.uuid_mod.bytes[0] = number;
@@ -531,7 +540,10 @@ one_round (bool child)
     run_threads (d, session);
     read_all (d, "read after the threads");
     check (vdi_flush (d->vdi, &error), &error, "flush");
+    /* A quiet second may have gone by, and room is being given back. */
+    pthread_rwlock_wrlock (&s->look);
     check_file (d, s, child, RULES_AFTER_CRASH, "after a flush");
+    pthread_rwlock_unlock (&s->look);
     check (vdi_check_invariants (d->vdi, &error), &error, "invariants");
     check (vdi_close (d->vdi, &error), &error, "close");
     check_file (d, s, child, 0, "closed");
