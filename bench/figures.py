@@ -79,9 +79,9 @@ def target(result, what, bound):
     return text
 
 
-def cell(result, kind, field="value"):
+def cell(result, kind, field="value", unit=1):
     v = value(result, kind, field)
-    return "" if v is None else number(v)
+    return "" if v is None else number(v / unit)
 
 
 def table(head, rows):
@@ -100,29 +100,23 @@ def speed_table(results):
           "; ".join(target(r, *t) for t in r["targets"])) for r in results])
 
 
-def calls(result, kind):
-    c = result["calls"].get(kind)
-    return number(c["all"]) if c else "not measured"
-
-
 def usage_table(results):
-    """Where the client counts requests."""
-    rows = []
-    for r in results:
-        kinds = [k for k in ("vdi", "raw", "qemu") if k in r["samples"]]
-        if value(r, "vdi", "cpu") is None:
-            continue
-        for what, one in (
-                ("CPU, us a request", lambda k: cell(r, k, "cpu")),
-                ("system calls a request", lambda k: calls(r, k)),
-                ("peak memory, MiB",
-                 lambda k: number(value(r, k, "memory") / (1 << 20)))):
-            cells = [one(k) if k in kinds else ""
-                     for k in ("vdi", "raw", "qemu")]
-            rows.append((r["title"], r["place"], what, *cells,
-                         ratio(r, "raw cpu") if "CPU" in what else ""))
-    return table(("workload", "on", "what", "vdi", "raw", "qemu", "of raw"),
-                 rows)
+    """What the servers used, where the client counts its requests."""
+    kinds = ("vdi", "raw", "qemu")
+    return table(
+        ("workload", "on", *("CPU, " + k for k in kinds), "of raw",
+         *("calls, " + k for k in kinds), *("MiB, " + k for k in kinds)),
+        [(r["title"], r["place"], *(cell(r, k, "cpu") for k in kinds),
+          ratio(r, "raw cpu"), *(calls(r, k) for k in kinds),
+          *(cell(r, k, "memory", 1 << 20) for k in kinds))
+         for r in results if value(r, "vdi", "cpu") is not None])
+
+
+def calls(result, kind):
+    if kind not in result["samples"]:
+        return ""
+    counts = result["calls"].get(kind)
+    return number(counts["all"]) if counts else "not measured"
 
 
 def calls_list(results):

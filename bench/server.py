@@ -85,27 +85,28 @@ class Server:
         shutil.rmtree(self.dir)
 
 
-def count_calls(pid, command):
+def count_calls(pid, command, each=False):
     """Run the command, and count the process's system calls meanwhile.
 
     Returns the command's output and {name: count}, where "all" is all of
-    them; or None where neither perf nor strace can do it here.
+    them (each: and some of them one by one, which takes a second); or None
+    where neither perf nor strace can do it here.
     """
-    return _perf(pid, command) or _strace(pid, command)
+    return _perf(pid, command, each) or _strace(pid, command)
 
 
-# All, and those that say what a server does to its file.
+# What a server does to its file, and to wait.
 CALLS = ("read", "write", "pread64", "pwrite64", "preadv", "pwritev",
          "fsync", "fdatasync", "sync_file_range", "ftruncate", "fallocate",
          "lseek", "newfstat", "madvise", "futex", "recvfrom", "sendto",
          "sendmsg", "recvmsg", "ppoll", "poll")
 
 
-def _perf(pid, command):
+def _perf(pid, command, each):
     if shutil.which("perf") is None:
         return None
     with tempfile.NamedTemporaryFile("r") as f:
-        events = [a for c in CALLS
+        events = [a for c in (CALLS if each else ())
                   for a in ("-e", "syscalls:sys_enter_" + c)]
         r = subprocess.run(["perf", "stat", "-x,", "-o", f.name, "-p",
                             str(pid), "-e", "raw_syscalls:sys_enter",

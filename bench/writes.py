@@ -19,7 +19,7 @@ def into_empty(bench, kind, size, unit, args, repeats=1):
         bench.images.remove(name)
     # Of rates of the same number of requests: the harmonic mean.
     return Sample(repeats / sum(1 / s.value for s in samples),
-                  sum(s.cpu for s in samples) / repeats,
+                  sum(s.cpu or 0 for s in samples) / repeats or None,
                   max(s.memory for s in samples))
 
 
