@@ -101,19 +101,25 @@ write_old (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
   return write_zeros (vdi, nb, file_base + start + shown, to - shown, error);
 }
 
+static uint64_t
+offset_of (struct vdi *vdi, const struct new_block *nb, const struct piece *p)
+{
+  return vdi_block_offset (&vdi->levels[0]->header, nb->index) + p->in_block;
+}
+
+/* All of a block whose old content is not what the file holds there. */
 static int
-write_block (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
+write_whole (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
              const struct piece *p, const void *buf, struct vdi_error *error)
 {
   const struct image *img = vdi->levels[0];
-  const uint64_t offset =
-    vdi_block_offset (&img->header, nb->index) + p->in_block;
+  const uint64_t offset = offset_of (vdi, nb, p);
   int r;
 
   r = buf != NULL
     ? storage_write (img->st, buf, p->length, offset, "data", error)
     : write_zeros (vdi, nb, offset, p->length, error);
-  if (r == -1 || !nb->deferred || MUTANT (G))
+  if (r == -1 || MUTANT (G))
     return r;
   if (write_old (vdi, nb, old_entry, p->block, 0, p->in_block, error) == -1)
     return -1;
@@ -121,46 +127,59 @@ write_block (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
                     img->header.block_size, error);
 }
 
+enum outcome { FAILED = -1, ALLOCATED, ALREADY, NO_ROOM };
+
 /* The block's stripe is held. */
-static int
+static enum outcome
 allocate_locked (struct vdi *vdi, const struct piece *p, const void *buf,
-                 struct vdi_error *error)
+                 struct new_block *nb, struct vdi_error *error)
 {
   struct commit *c = vdi->levels[0]->commit;
   const uint32_t entry = blockmap_get (&vdi->levels[0]->map, p->block);
-  struct new_block nb;
 
   if (vdi_entry_is_allocated (entry) && !MUTANT (stripe_not_looking))
-    return 1;
-  if (commit_take_index (c, &nb, error) == -1)
-    return -1;
-  if (MUTANT (published_before_written))
-    return commit_publish (c, p->block, &nb, error) == -1 ? -1
-      : write_block (vdi, &nb, entry, p, buf, error);
-  if (write_block (vdi, &nb, entry, p, buf, error) == -1) {
-    commit_return_index (c, &nb);
-    return -1;
+    return ALREADY;
+  if (!commit_take_index (c, nb))
+    return NO_ROOM;
+  if (MUTANT (published_before_written) && nb->whole)
+    return commit_publish (c, p->block, nb, error) == -1 ? FAILED
+      : (enum outcome) write_whole (vdi, nb, entry, p, buf, error);
+  if (nb->whole &&
+      write_whole (vdi, nb, entry, p, buf, error) == -1) {
+    commit_return_index (c, nb);
+    return FAILED;
   }
-  return commit_publish (c, p->block, &nb, error);
+  return commit_publish (c, p->block, nb, error) == -1 ? FAILED : ALLOCATED;
 }
 
+/* In fresh space of a base image the entry comes first, and then others may
+ * write into the block, too: until its data are there it reads as zeros,
+ * as it did before (commit.c, crash story 3).
+ */
 int
 allocate_block (struct vdi *vdi, const struct piece *p, const void *buf,
                 struct vdi_error *error)
 {
   struct commit *c = vdi->levels[0]->commit;
   pthread_mutex_t *stripe = chain_stripe (vdi, p->block);
-  int r;
+  struct new_block nb;
+  enum outcome outcome;
 
-  if (commit_enter (c, error) == -1)
-    return -1;
-  if (!MUTANT (no_stripe))
-    pthread_mutex_lock (stripe);
-  r = allocate_locked (vdi, p, buf, error);
-  if (!MUTANT (no_stripe))
-    pthread_mutex_unlock (stripe);
-  commit_leave (c);
-  return r;
+  do {
+    if (!MUTANT (no_stripe))
+      pthread_mutex_lock (stripe);
+    outcome = allocate_locked (vdi, p, buf, &nb, error);
+    if (!MUTANT (no_stripe))
+      pthread_mutex_unlock (stripe);
+    if (outcome == NO_ROOM && commit_make_room (c, error) == -1)
+      return -1;
+  } while (outcome == NO_ROOM);
+  if (outcome != ALLOCATED)
+    return outcome;
+  if (nb.whole || buf == NULL)
+    return 0;
+  return storage_write (vdi->levels[0]->st, buf, p->length,
+                        offset_of (vdi, &nb, p), "data", error);
 }
 
 int
@@ -168,15 +187,16 @@ allocate_zero (struct vdi *vdi, uint32_t block, struct vdi_error *error)
 {
   struct commit *c = vdi->levels[0]->commit;
   pthread_mutex_t *stripe = chain_stripe (vdi, block);
+  bool has_room;
   uint32_t entry;
 
-  if (commit_enter (c, error) == -1)
-    return -1;
-  pthread_mutex_lock (stripe);
-  entry = blockmap_get (&vdi->levels[0]->map, block);
-  if (entry == VDI_FREE)
-    commit_publish_zero (c, block);
-  pthread_mutex_unlock (stripe);
-  commit_leave (c);
+  do {
+    pthread_mutex_lock (stripe);
+    entry = blockmap_get (&vdi->levels[0]->map, block);
+    has_room = entry != VDI_FREE || commit_publish_zero (c, block);
+    pthread_mutex_unlock (stripe);
+    if (!has_room && commit_flush (c, error) == -1)
+      return -1;
+  } while (!has_room);
   return vdi_entry_is_allocated (entry);
 }

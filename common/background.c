@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The thread that commits what is deferred: see background.h. */
+/* The thread that works ahead and cleans up: see background.h. */
 #include <config.h>
 
 #include <errno.h>
@@ -16,44 +16,74 @@ struct background {
   pthread_t thread;             /* constant */
   pthread_mutex_t lock;
   pthread_cond_t wake;
-  bool stop;                    /* lock */
+  bool stop, wanted;            /* lock */
 };
 
-/* Wait for a second; true if it is time to end. */
-static bool
-wait_a_second (struct background *bg)
+static struct timespec
+in_a_second (void)
 {
-  struct timespec until;
-  bool stop;
+  struct timespec t;
 
-  clock_gettime (CLOCK_MONOTONIC, &until);
-  until.tv_sec++;
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  t.tv_sec++;
+  return t;
+}
+
+enum event { SECOND, WANTED, STOP };
+
+/* Wait until then, at most. */
+static enum event
+wait_for_event (struct background *bg, const struct timespec *until)
+{
+  enum event event = SECOND;
+
   pthread_mutex_lock (&bg->lock);
-  while (!bg->stop &&
-         pthread_cond_timedwait (&bg->wake, &bg->lock, &until) == 0)
+  while (!bg->stop && !bg->wanted &&
+         pthread_cond_timedwait (&bg->wake, &bg->lock, until) == 0)
     ;
-  stop = bg->stop;
+  if (bg->stop)
+    event = STOP;
+  else if (bg->wanted)
+    event = WANTED;
+  bg->wanted = false;
   pthread_mutex_unlock (&bg->lock);
-  return stop;
+  return event;
 }
 
 static void *
 background_main (void *bgv)
 {
   struct background *bg = bgv;
+  struct timespec next = in_a_second ();
   struct vdi_error error;
+  enum event event;
   bool told = false;
 
-  while (!wait_a_second (bg)) {
+  while ((event = wait_for_event (bg, &next)) != STOP) {
+    const unsigned seconds = event == SECOND;
+
     /* Nobody waits for this; what went wrong shows at the next flush.
      * Once is enough in the log.
      */
-    if (vdi_background (bg->vdi, 1, &error) == -1 && !told) {
+    if (vdi_background (bg->vdi, seconds, &error) == -1 && !told) {
       chain_warn (bg->vdi, "%s", error.message);
       told = true;
     }
+    if (seconds > 0)
+      next = in_a_second ();
   }
   return NULL;
+}
+
+void
+background_wake (void *opaque)
+{
+  struct background *bg = opaque;
+
+  pthread_mutex_lock (&bg->lock);
+  bg->wanted = true;
+  pthread_cond_signal (&bg->wake);
+  pthread_mutex_unlock (&bg->lock);
 }
 
 int

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The thread that commits what is deferred and gives the reserve back
- * after a quiet second, once something has been written.
+/* The thread that makes the reserve larger before somebody has to wait for
+ * it, commits what is deferred, and gives the reserve back when nothing
+ * happens, once something has been written.
  */
 #ifndef VDI_BACKGROUND_H
 #define VDI_BACKGROUND_H
@@ -13,6 +14,9 @@ struct background;
 /* Errors as pthread_create. */
 extern int background_start (struct vdi *, struct background **,
                              struct vdi_error *);
+/* Refill the reserve soon.  Thread-safe; opaque is the background. */
+extern void background_wake (void *opaque);
+
 /* Returns when the thread has ended.  NULL is allowed. */
 extern void background_stop (struct background *);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The block map of one image in memory (vdi-format.md 2.1).
  *
- * While an image is served an entry changes only FREE or ZERO ->
+ * While an image is served (until it is closed) an entry changes only FREE or ZERO ->
  * allocated, or FREE -> ZERO, never back.  So readers take no lock: an
  * entry once seen allocated stays what it is.
  *
@@ -9,8 +9,8 @@
  *   M1  n_allocated is the number of allocated entries.
  *   M2  Every allocated entry is below high.
  *   M3  In a sound map no index occurs twice, and high <= n.
- *   M4  holes is NULL, or says of each index below high_at_load whether
- *       it was unused when the map was loaded.
+ *   M4  holes is NULL, or says of each index below high whether it was
+ *       unused when the map was loaded.
  *
  * Memory: 4 bytes per block, plus 1 bit per block while there are holes.
  */
@@ -36,7 +36,7 @@ struct blockmap {
   char damage[384];             /* if not sound: the first thing found */
 
   /* Unused indexes below high as a bitmap, or NULL if there are none.
-   * Belongs to indexes.c, protected by its lock.
+   * The reserve takes them over.
    */
   uint64_t *holes;
 };
@@ -61,6 +61,15 @@ blockmap_set (struct blockmap *map, uint32_t block, uint32_t entry)
 {
   if (vdi_entry_is_allocated (entry))
     atomic_fetch_add_explicit (&map->n_allocated, 1, memory_order_relaxed);
+  atomic_store_explicit (&map->entries[block], entry, memory_order_release);
+}
+
+/* An allocated block lies somewhere else in the file now.  Nobody else may
+ * use the map meanwhile.
+ */
+static inline void
+blockmap_move (struct blockmap *map, uint32_t block, uint32_t entry)
+{
   atomic_store_explicit (&map->entries[block], entry, memory_order_release);
 }
 

@@ -372,6 +372,8 @@ vdi_close (struct vdi *vdi, struct vdi_error *error)
 {
   int r = 0;
 
+  if (vdi->background != NULL)
+    commit_wake_with (vdi->levels[0]->commit, NULL, NULL);
   background_stop (vdi->background);
   if (vdi->writable)
     r = commit_close (vdi->levels[0]->commit, error);

@@ -7,29 +7,32 @@
  *   commit_new                     once; writes nothing
  *   commit_check                   at the start of each writing call
  *   commit_begin                   before anything in the file is changed
- *   to change a map entry:
- *     commit_enter                 before any lock is held
- *     (the caller locks the block, so that nobody else changes it)
- *     commit_take_index            where to write
- *     (write the data; see struct new_block)
+ *   to change a map entry, with the block's stripe:
+ *     commit_take_index            where to write; if there is no room,
+ *                                  let the stripe go and commit_make_room
+ *     (write the whole block if need be; see struct new_block)
  *     commit_publish  or, if that write failed,  commit_return_index
- *     (or, instead of these three, commit_publish_zero)
- *     commit_leave
+ *     (or, instead of these, commit_publish_zero)
  *   commit_flush                   for FLUSH, and FUA on a new block
  *   commit_tick                    now and then
  *   commit_close                   at the end; alone
  *   commit_free
  *
- * Lock order: gate, (the block's lock), lock, sync_lock.  pending_lock
- * and flush_lock are held alone and never across I/O.
+ * Locks, each taken after those above it:
+ *   a block's stripe (chain.h)     who changes its map entry; held while
+ *                                  a block is written whole, and while an
+ *                                  entry is written
+ *   the turn (reserve.h)           who changes header and length; no mutex:
+ *                                  nothing is locked meanwhile
+ *   flush_lock (commit.c)          which commits are under way
+ *   the allocation lock (reserve.h)  reserve, indexes, pending entries
+ *   poison_lock (target.h)         why an image is poisoned
+ * The last three are held for moments only, never across I/O.
  *
  * Invariants (commit_check_invariants, with no call under way):
- *   C1  next <= reserved <= n: an index is below the durable count before
- *       it is used.
- *   C2  every allocated map entry is below next.
- *   C3  every returned index is below next and in no map entry.
- *   C4  floor <= next.
- *   C5  the block of every pending entry is marked as such.
+ *   C1  every allocated map entry is below next.
+ *   C2  the block of every pending entry is marked as such.
+ *   C3  what reserve.h says.
  */
 #ifndef VDI_COMMIT_H
 #define VDI_COMMIT_H
@@ -46,9 +49,9 @@ struct commit;
 struct new_block {
   uint32_t index;               /* where in the file */
   bool zeroed;                  /* the file reads as zeros there */
-  bool deferred;                /* all of the block must be written, its
-                                 * old content too: the entry reaches the
-                                 * file only when all that is durable */
+  bool whole;                   /* all of the block must be written first,
+                                 * its old content too; else the entry may
+                                 * be published at once, and data follow */
 };
 
 /* base: nothing is below this image, so a free block reads as zeros.
@@ -77,24 +80,30 @@ extern int commit_begin (struct commit *, struct vdi_error *);
 /* True once commit_begin has succeeded. */
 extern bool commit_has_begun (struct commit *);
 
-/* Between these the reserve is not given back, and there is room for one
- * more entry that is not durable yet (so entering may flush).
+/* Call wake when commit_tick (..., 0, ...) should be called soon by another
+ * thread, so that nobody has to wait for an index.  It may be called with
+ * locks held, and must not call back.
  */
-extern int commit_enter (struct commit *, struct vdi_error *);
-extern void commit_leave (struct commit *);
+extern void commit_wake_with (struct commit *, void (*wake) (void *opaque),
+                              void *opaque);
 
-extern int commit_take_index (struct commit *, struct new_block *,
-                              struct vdi_error *);
+/* Take an index to write a block to.  False if there is none at the moment:
+ * then commit_make_room, without any lock, and again.
+ */
+extern bool commit_take_index (struct commit *, struct new_block *);
+extern int commit_make_room (struct commit *, struct vdi_error *);
 extern void commit_return_index (struct commit *, const struct new_block *);
 
-/* The data are written: let the map say so.  If this fails the map says
- * so all the same, and the next commit will tell the file.
+/* Let the map say so.  If this fails the map in memory says so all the
+ * same, and the next commit will tell the file.
  */
 extern int commit_publish (struct commit *, uint32_t block,
                            const struct new_block *, struct vdi_error *);
 
-/* A free block of a child now reads as zeros (entry ZERO, deferred). */
-extern void commit_publish_zero (struct commit *, uint32_t block);
+/* A free block of a child now reads as zeros (entry ZERO, deferred).  False
+ * if there is no room for that: then commit_flush, and again.
+ */
+extern bool commit_publish_zero (struct commit *, uint32_t block);
 
 /* Is the entry of this (allocated) block on stable storage? */
 extern bool commit_is_durable (struct commit *, uint32_t block);
@@ -107,14 +116,14 @@ extern int commit_flush (struct commit *, struct vdi_error *);
  */
 extern int commit_poison (struct commit *, struct vdi_error *);
 
-/* seconds have passed since the last call: commit what is deferred for
- * commit_seconds (0: never), give the reserve back if nothing was
- * allocated.
+/* seconds have passed since the last call: make the reserve larger if it is
+ * small, commit what is deferred for commit_seconds (0: never), give the
+ * reserve back if nothing was allocated for two seconds.
  */
 extern int commit_tick (struct commit *, unsigned seconds,
                         unsigned commit_seconds, struct vdi_error *);
 
-/* Flush, exact count and length. */
+/* Flush, exact count and length, no holes among the indexes in use. */
 extern int commit_close (struct commit *, struct vdi_error *);
 
 extern int commit_check_invariants (struct commit *, uint32_t *limit,

@@ -2,14 +2,22 @@
 /* Which physical indexes of an image are in use (vdi-format.md 2.1: there
  * is no free list; only the count, the map and the length tell).
  *
- * Plain memory, no I/O.  commit.c protects all of it with its lock.
+ * Plain memory, no I/O.  The allocation lock (reserve.h) protects all of
+ * it.
  *
- * An index is taken
- *   1. from those returned: their block was being written when that
- *      failed, so part of foreign data may lie there;
- *   2. at the tail, never used before in this image;
- *   3. from the holes that the image was opened with, when the tail has
- *      reached the number of blocks.
+ * An index below next is in use, or it is
+ *   unused   a hole that an earlier crash or a failed write left: somebody
+ *            else's data may lie there;
+ *   clean    the same, but the file reads as zeros there, and will after
+ *            a crash.
+ * Those below are taken before the tail grows, so that an image has no
+ * holes for long: VirtualBox's discard is not safe with them (vdi-format.md
+ * 5.1).
+ *
+ * Invariants (indexes_check_invariants):
+ *   X1  next <= n, and no unused or clean index is as high as next.
+ *   X2  nr_unused is the number of bits in unused; none is below lowest.
+ *   X3  no clean index is unused, too.
  */
 #ifndef VDI_INDEXES_H
 #define VDI_INDEXES_H
@@ -18,38 +26,54 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define MAX_CLEAN 256
+
 struct indexes {
   uint32_t n;                   /* constant: no index is as high as this */
   uint32_t next;                /* the tail: first index never used */
-  uint32_t floor;               /* indexes below are never at the tail again */
-  uint32_t *returned;           /* a stack */
-  size_t nr_returned, max_returned;
-  uint64_t *holes;              /* the image's blockmap's, or NULL */
-  uint32_t hole;                /* no hole is below this */
-  uint32_t high;                /* holes are below this */
+  uint64_t *unused;             /* a bit per index */
+  uint32_t nr_unused;
+  uint32_t lowest;              /* no unused index is below */
+  uint32_t clean[MAX_CLEAN];    /* a stack */
+  uint32_t nr_clean;
 };
 
-extern void indexes_init (struct indexes *, uint32_t n, uint32_t high,
-                          uint64_t *holes);
+/* high: the highest index in the map + 1.  holes: those below that the map
+ * does not name, a bit each, or NULL if there are none; it belongs to the
+ * indexes afterwards, and is freed with them.  -1 with errno if there is
+ * no memory: then it is still the caller's.
+ */
+extern int indexes_init (struct indexes *, uint32_t n, uint32_t high,
+                         uint64_t *holes);
 extern void indexes_free (struct indexes *);
 
-/* Is the next one to be taken at the tail?  Then there is one. */
-extern bool indexes_at_tail (const struct indexes *);
+/* How many are taken? */
+static inline uint32_t
+indexes_in_use (const struct indexes *ix)
+{
+  return ix->next - ix->nr_unused - ix->nr_clean;
+}
 
-/* Take one.  False if all are in use. */
-extern bool indexes_take (struct indexes *, uint32_t *index);
+/* Take one of each kind, the lowest first.  False if there is none. */
+extern bool indexes_take_clean (struct indexes *, uint32_t *index);
+extern bool indexes_take_unused (struct indexes *, uint32_t *index);
 
 /* Give one back that was taken and is in no map entry. */
 extern void indexes_return (struct indexes *, uint32_t index);
 
-/* This index was taken and will not be used: something in the file may
- * point to it.
+/* These, in ascending order, were taken; now they are clean.  nr <=
+ * MAX_CLEAN, and there are no others.
  */
-extern void indexes_lose (struct indexes *, uint32_t index);
+extern void indexes_add_clean (struct indexes *, const uint32_t *, size_t nr);
 
-/* Forget returned indexes at the tail, so that next is the highest index
- * in use + 1.  To be called when none is between take and return.
+/* What is in use at from is now at to, which was unused. */
+extern void indexes_move (struct indexes *, uint32_t from, uint32_t to);
+
+/* Let next be the highest index in use + 1, and trust no index to be
+ * clean any more.
  */
 extern void indexes_shrink (struct indexes *);
+
+extern const char *indexes_check_invariants (const struct indexes *);
 
 #endif /* VDI_INDEXES_H */

@@ -31,11 +31,12 @@ extern enum vdi_mutant vdi_mutant;
 
 struct commit;
 struct new_block;
+struct reserve;
 struct vdi;
 struct vdi_error;
 
 /* True if the reserve was made, wrongly. */
-extern bool mutant_reserve (struct commit *, uint32_t count,
+extern bool mutant_reserve (struct reserve *, uint32_t next, uint32_t *count,
                             struct vdi_error *);
 /* Shall even a deferred entry be written at once? */
 extern bool mutant_publishes_at_once (const struct commit *);
@@ -43,9 +44,9 @@ extern bool mutant_publishes_at_once (const struct commit *);
 extern bool mutant_forgets_entry (struct commit *, const struct new_block *);
 extern int mutant_before_entries (struct commit *, struct vdi_error *);
 /* The count that the map in memory alone calls for. */
-extern uint32_t mutant_live_count (const struct commit *);
+extern uint32_t mutant_live_count (const struct reserve *);
 /* True if the count was lowered, wrongly. */
-extern bool mutant_give_back (struct commit *, uint32_t count,
+extern bool mutant_give_back (struct reserve *, uint32_t count,
                               struct vdi_error *);
 /* True if the range was trimmed, wrongly. */
 extern bool mutant_trim (struct vdi *, uint64_t offset, uint64_t length);
@@ -53,12 +54,12 @@ extern bool mutant_trim (struct vdi *, uint64_t offset, uint64_t length);
 #else
 
 #define MUTANT(name) 0
-#define mutant_reserve(c, count, error) 0
+#define mutant_reserve(r, next, count, error) 0
 #define mutant_publishes_at_once(c) 0
 #define mutant_forgets_entry(c, nb) 0
 #define mutant_before_entries(c, error) 0
-#define mutant_live_count(c) 0
-#define mutant_give_back(c, count, error) 0
+#define mutant_live_count(r) 0
+#define mutant_give_back(r, count, error) 0
 #define mutant_trim(vdi, offset, length) 0
 
 #endif

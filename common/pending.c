@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bitmap.h"
 #include "checked.h"
 #include "mutants.h"
 #include "pending.h"
@@ -18,22 +17,22 @@
 #endif
 
 int
-pending_init (struct pending *p, struct blockmap *map)
+pending_init (struct pending *p, struct blockmap *map, pthread_mutex_t *lock)
 {
   memset (p, 0, sizeof *p);
   p->map = map;
+  p->lock = lock;
   /* An entry changes twice at most, FREE -> ZERO -> allocated; the rest is
    * for promises, one per thread.
    */
   p->max = MIN ((uint64_t) MAX_PENDING, map->n * UINT64_C (2) + 4096);
   p->entries = malloc (p->max * sizeof *p->entries);
   p->sampled = malloc (p->max * sizeof *p->sampled);
-  p->marked = bitmap_new (map->n);
+  p->marked = calloc (map->n / 64 + 1, sizeof *p->marked);
   if (p->entries == NULL || p->sampled == NULL || p->marked == NULL) {
     pending_free (p);
     return -1;
   }
-  pthread_mutex_init (&p->lock, NULL);
   return 0;
 }
 
@@ -45,31 +44,44 @@ pending_free (struct pending *p)
   free (p->marked);
 }
 
+/* Only the holder of the lock changes them. */
+static void
+mark (struct pending *p, uint32_t block)
+{
+  atomic_fetch_or (&p->marked[block / 64], UINT64_C (1) << block % 64);
+}
+
+static void
+unmark (struct pending *p, uint32_t block)
+{
+  atomic_fetch_and (&p->marked[block / 64], ~(UINT64_C (1) << block % 64));
+}
+
+bool
+pending_is_marked (const struct pending *p, uint32_t block)
+{
+  return atomic_load (&p->marked[block / 64]) >> block % 64 & 1;
+}
+
 bool
 pending_promise (struct pending *p)
 {
-  bool r;
-
-  pthread_mutex_lock (&p->lock);
-  r = p->nr + p->nr_sampled + p->promised < p->max;
-  if (r)
-    p->promised++;
-  pthread_mutex_unlock (&p->lock);
-  return r;
+  if (p->nr + p->nr_sampled + p->promised >= p->max)
+    return false;
+  p->promised++;
+  return true;
 }
 
 void
 pending_release (struct pending *p)
 {
-  pthread_mutex_lock (&p->lock);
   p->promised--;
-  pthread_mutex_unlock (&p->lock);
 }
 
 void
 pending_add (struct pending *p, uint32_t block, uint32_t value, bool deferred)
 {
-  pthread_mutex_lock (&p->lock);
+  p->promised--;
   p->entries[p->nr] = (struct pending_entry) {
     .block = block, .value = value, .order = p->nr, .deferred = deferred,
   };
@@ -79,20 +91,8 @@ pending_add (struct pending *p, uint32_t block, uint32_t value, bool deferred)
    * that it is not durable.
    */
   if (!MUTANT (never_marked))
-    bitmap_set (p->marked, block);
+    mark (p, block);
   blockmap_set (p->map, block, value);
-  pthread_mutex_unlock (&p->lock);
-}
-
-bool
-pending_is_marked (struct pending *p, uint32_t block)
-{
-  bool r;
-
-  pthread_mutex_lock (&p->lock);
-  r = bitmap_get (p->marked, block);
-  pthread_mutex_unlock (&p->lock);
-  return r;
 }
 
 /* Deferred ones first, by block, the latest of each block first. */
@@ -114,20 +114,21 @@ const struct pending_entry *
 pending_sample (struct pending *p, size_t *nr, size_t *deferred)
 {
   struct pending_entry *e;
-  size_t i, kept = 0, left;
+  size_t i, kept = 0, left, nr_deferred;
 
-  pthread_mutex_lock (&p->lock);
+  pthread_mutex_lock (p->lock);
+  nr_deferred = p->nr_deferred;
   e = p->entries;
   p->entries = p->sampled;
   p->sampled = e;
   p->nr_sampled = p->nr;
   p->nr = 0;
   for (i = 0; MUTANT (marks_cleared_early) && i < p->nr_sampled; i++)
-    bitmap_clear (p->marked, e[i].block);
-  pthread_mutex_unlock (&p->lock);
+    unmark (p, e[i].block);
+  pthread_mutex_unlock (p->lock);
 
   /* Only the one commit that is running touches the sample. */
-  if (p->nr_deferred > 0)
+  if (nr_deferred > 0)
     qsort (e, p->nr_sampled, sizeof *e, compare);
   *deferred = 0;
   for (i = 0; i < p->nr_sampled; i++) {
@@ -137,10 +138,10 @@ pending_sample (struct pending *p, size_t *nr, size_t *deferred)
     *deferred += e[i].deferred;
   }
   left = p->nr_sampled - kept;
-  pthread_mutex_lock (&p->lock);
+  pthread_mutex_lock (p->lock);
   p->nr_sampled = kept;
   p->nr_deferred -= left;
-  pthread_mutex_unlock (&p->lock);
+  pthread_mutex_unlock (p->lock);
   *nr = kept;
   return e;
 }
@@ -150,16 +151,17 @@ pending_done (struct pending *p)
 {
   size_t i;
 
-  pthread_mutex_lock (&p->lock);
+  pthread_mutex_lock (p->lock);
   for (i = 0; i < p->nr_sampled; i++) {
-    bitmap_clear (p->marked, p->sampled[i].block);
-    p->nr_deferred -= p->sampled[i].deferred;
+    const struct pending_entry *e = &p->sampled[i];
+
+    /* Unless it has changed again since. */
+    if (blockmap_get (p->map, e->block) == e->value || MUTANT (marks_lost))
+      unmark (p, e->block);
+    p->nr_deferred -= e->deferred;
   }
-  /* Some may have changed again since. */
-  for (i = 0; i < p->nr && !MUTANT (marks_lost); i++)
-    bitmap_set (p->marked, p->entries[i].block);
   p->nr_sampled = 0;
-  pthread_mutex_unlock (&p->lock);
+  pthread_mutex_unlock (p->lock);
 }
 
 void
@@ -167,7 +169,7 @@ pending_undo (struct pending *p)
 {
   size_t i;
 
-  pthread_mutex_lock (&p->lock);
+  pthread_mutex_lock (p->lock);
   memmove (&p->entries[p->nr_sampled], p->entries,
            p->nr * sizeof *p->entries);
   memcpy (p->entries, p->sampled, p->nr_sampled * sizeof *p->entries);
@@ -175,5 +177,5 @@ pending_undo (struct pending *p)
   p->nr_sampled = 0;
   for (i = 0; i < p->nr; i++)
     p->entries[i].order = i;
-  pthread_mutex_unlock (&p->lock);
+  pthread_mutex_unlock (p->lock);
 }

@@ -7,7 +7,8 @@
  *
  * Bounded: room for an entry is promised before its block is written.
  *
- * Thread-safe; its lock is held for moments only, never across I/O.
+ * The allocation lock (reserve.h) protects it; whoever calls one of the
+ * functions said to be called with it holds it.
  */
 #ifndef VDI_PENDING_H
 #define VDI_PENDING_H
@@ -28,38 +29,47 @@ struct pending_entry {
 };
 
 struct pending {
-  struct blockmap *map;         /* constant */
-  size_t max;                   /* constant: entries that there is room for */
+  /* Constant. */
+  struct blockmap *map;
+  pthread_mutex_t *lock;        /* the allocation lock: protects the rest */
+  size_t max;                   /* entries that there is room for */
 
-  pthread_mutex_t lock;         /* protects all that follows */
   struct pending_entry *entries; /* added since the last sample */
   size_t nr;
   struct pending_entry *sampled; /* those of the commit that is running */
   size_t nr_sampled;
   size_t promised;
-  uint64_t *marked;             /* a bit per block that is in either array */
-  _Atomic size_t nr_deferred;   /* in either array; read without the lock */
+  size_t nr_deferred;           /* in either array */
+
+  /* A bit per block that is in either array.  Changed with the lock, read
+   * without.
+   */
+  _Atomic uint64_t *marked;
 };
 
 /* -1 with errno if there is no memory. */
-extern int pending_init (struct pending *, struct blockmap *);
+extern int pending_init (struct pending *, struct blockmap *,
+                         pthread_mutex_t *lock);
 extern void pending_free (struct pending *);
 
-/* Promise room for one entry; false if there is none. */
+/* With the lock: promise room for one entry; false if there is none. */
 extern bool pending_promise (struct pending *);
+
+/* With the lock: a promise that was not needed. */
 extern void pending_release (struct pending *);
 
-/* Change the map's entry and remember that it is not durable.  The caller
- * holds a promise.
+/* With the lock: change the map's entry and remember that it is not
+ * durable.  This uses up a promise.
  */
 extern void pending_add (struct pending *, uint32_t block, uint32_t value,
                          bool deferred);
 
-extern bool pending_is_marked (struct pending *, uint32_t block);
+extern bool pending_is_marked (const struct pending *, uint32_t block);
 
-/* One commit at a time: take what is there; *deferred says how many of
- * them must be written.  They stay marked.  The arrays are valid until
- * done or undone: deferred ones first, by block, each block once.
+/* One commit at a time, without the lock: take what is there; *deferred
+ * says how many of them must be written.  They stay marked.  The arrays
+ * are valid until done or undone: deferred ones first, by block, each
+ * block once.
  */
 extern const struct pending_entry *
 pending_sample (struct pending *, size_t *nr, size_t *deferred);

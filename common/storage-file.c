@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/types.h>
@@ -47,6 +48,16 @@ struct file {
 
   /* Learned; any thread may clear one at any time. */
   _Atomic bool can_durable, can_punch, can_zero, can_provision, can_extent;
+
+  _Atomic bool durable_works;   /* has succeeded before */
+
+  /* The process may not make files longer (RLIMIT_FSIZE), bytes; looked at
+   * again whenever the file is to grow.
+   */
+  _Atomic uint64_t limit;
+
+  /* Is it known what st.grows_dense is? */
+  _Atomic bool growth_known;
 
   /* The directory does not yet know of this new file for certain. */
   _Atomic bool new_name;
@@ -104,6 +115,36 @@ in_range (uint64_t offset, uint64_t length)
   return false;
 }
 
+static void
+find_limit (struct file *f)
+{
+  struct rlimit limit;
+
+  if (f->block_device || getrlimit (RLIMIT_FSIZE, &limit) == -1 ||
+      limit.rlim_cur == RLIM_INFINITY)
+    f->limit = UINT64_MAX;
+  else
+    f->limit = limit.rlim_cur;
+}
+
+/* Beyond the limit the kernel would do as much as fits, and with nothing
+ * left send a signal that ends the process.
+ */
+static bool
+within_limit (struct file *f, uint64_t offset, uint64_t length)
+{
+  const uint64_t limit = atomic_load_explicit (&f->limit,
+                                               memory_order_relaxed);
+
+  if (length <= limit && offset <= limit - length)
+    return true;
+  find_limit (f);
+  if (length <= f->limit && offset <= f->limit - length)
+    return true;
+  errno = EFBIG;
+  return false;
+}
+
 static ssize_t
 file_pread (struct storage *st, void *buf, size_t count, uint64_t offset)
 {
@@ -117,19 +158,16 @@ file_pwrite (struct storage *st, const void *buf, size_t count,
              uint64_t offset, bool durable)
 {
   struct file *f = to_file (st);
-  ssize_t r;
 
-  if (!in_range (offset, count))
+  if (!in_range (offset, count) || !within_limit (f, offset, count))
     return -1;
   if (!durable)
     return pwrite (f->fd, buf, count, offset);
 
   if (!may (&f->can_durable))
     return -1;
-  r = sync_pwrite (&f->syncs, f->fd, buf, count, offset);
-  if (r == -1 && errno == ENOTSUP)
-    atomic_store_explicit (&f->can_durable, false, memory_order_relaxed);
-  return r;
+  return sync_pwrite (f->fd, buf, count, offset, &f->can_durable,
+                      &f->durable_works);
 }
 
 /* A file that was just created is only on stable storage when its
@@ -189,18 +227,45 @@ file_size (struct storage *st, uint64_t *size)
   return 0;
 }
 
+/* A growth as large as this tells whether it takes room on the disk: FAT
+ * has no holes, and some file systems write zeros.
+ */
+#define TELLING_GROWTH (UINT64_C (1) << 20)
+
+static void
+look_at_growth (struct file *f, const struct stat *before)
+{
+  struct stat now;
+  uint64_t growth, taken;
+
+  if (fstat (f->fd, &now) == -1 || now.st_size < before->st_size)
+    return;
+  growth = now.st_size - before->st_size;
+  taken = MAX (now.st_blocks - before->st_blocks, 0) * UINT64_C (512);
+  if (growth >= TELLING_GROWTH) {
+    f->st.grows_dense = taken >= growth / 2;
+    f->growth_known = true;
+  }
+}
+
 static int
 file_truncate (struct storage *st, uint64_t size)
 {
   struct file *f = to_file (st);
+  struct stat before;
 
   if (f->block_device) {
     errno = ENOTSUP;
     return -1;
   }
-  if (!in_range (size, 0))
+  find_limit (f);
+  if (!in_range (size, 0) || fstat (f->fd, &before) == -1 ||
+      (size > (uint64_t) before.st_size && !within_limit (f, size, 0)) ||
+      ftruncate (f->fd, size) == -1)
     return -1;
-  return ftruncate (f->fd, size);
+  if (!f->growth_known)
+    look_at_growth (f, &before);
+  return 0;
 }
 
 /* A block device that cannot do what was asked for says so too late: the
@@ -499,6 +564,7 @@ new_file (int fd, const char *filename, int not_writable, bool locks,
   atomic_init (&f->can_provision, !f->block_device);
   atomic_init (&f->can_extent, !f->block_device);
   atomic_init (&f->new_name, false);
+  find_limit (f);
   *ret = &f->st;
   return 0;
 

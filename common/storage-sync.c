@@ -3,10 +3,12 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -46,7 +48,6 @@ sync_enter (struct sync_calls *calls, struct sync_call *call)
 {
   pthread_mutex_lock (&calls->lock);
   call->number = ++calls->last;
-  call->failures = calls->failures;
   call->next = NULL;
   *find (calls, NULL) = call;
   pthread_mutex_unlock (&calls->lock);
@@ -60,15 +61,15 @@ sync_leave (struct sync_calls *calls, struct sync_call *call, bool failed)
 
   pthread_mutex_lock (&calls->lock);
   *find (calls, call) = call->next;
-  calls->failures += failed;
+  calls->failed |= failed;
   pthread_cond_broadcast (&calls->ended);
 
   /* Those that begin from now on cannot have taken what was ours. */
   last = calls->last;
-  while (calls->failures == call->failures &&
+  while (!calls->failed &&
          calls->oldest != NULL && calls->oldest->number <= last)
     pthread_cond_wait (&calls->ended, &calls->lock);
-  r = calls->failures == call->failures ? 0 : -1;
+  r = calls->failed ? -1 : 0;
   pthread_mutex_unlock (&calls->lock);
   return r;
 }
@@ -92,30 +93,12 @@ sync_fdatasync (struct sync_calls *calls, int fd)
   return r;
 }
 
-/* Nothing was written, for a reason that concerns this write alone. */
-static bool
-is_own_error (int err)
-{
-  switch (err) {
-  case ENOTSUP:
-  case EINTR:
-  case EINVAL:
-  case EFBIG:
-  case EBADF:
-  case ENOSPC:
-  case EDQUOT:
-    return true;
-  default:
-    return false;
-  }
-}
-
 /* An error of pwritev2 may be about writing, or about making durable what
- * this or another call wrote.  Which?
+ * was written.  Which?
  */
 static int
-look_closer (struct sync_calls *calls, int err, int fd, const void *buf,
-             size_t count, uint64_t offset)
+look_closer (int err, int fd, const void *buf, size_t count, uint64_t offset,
+             _Atomic bool *can, const _Atomic bool *works)
 {
   switch (err) {
   case ENOSPC:
@@ -126,35 +109,44 @@ look_closer (struct sync_calls *calls, int err, int fd, const void *buf,
     return pwrite (fd, buf, count, offset) == -1 ? err : EIO;
   case EOPNOTSUPP:
   case ENOSYS:
-    return calls->durable_works ? EIO : ENOTSUP;
+    if (*works)
+      return EIO;
+    *can = false;
+    return ENOTSUP;
   default:
     return err;
   }
 }
 
 ssize_t
-sync_pwrite (struct sync_calls *calls, int fd, const void *buf, size_t count,
-             uint64_t offset)
+sync_pwrite (int fd, const void *buf, size_t count, uint64_t offset,
+             _Atomic bool *can, _Atomic bool *works)
 {
   struct iovec iov = { .iov_base = (void *) buf, .iov_len = count };
-  struct sync_call call;
-  bool failed = false;
-  int err = 0;
+  char path[64];
+  int own, err = 0;
   ssize_t r;
 
-  sync_enter (calls, &call);
-  r = pwritev2 (fd, &iov, 1, offset, RWF_DSYNC);
-  if (r == -1) {
-    err = look_closer (calls, errno, fd, buf, count, offset);
-    failed = !is_own_error (err);
+  /* Opening it again could give a right that this one has not. */
+  if ((fcntl (fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+    errno = EBADF;
+    return -1;
   }
-  if (sync_leave (calls, &call, failed) == -1) {
-    r = -1;
-    if (!failed)
-      err = EIO;
+  /* Without /proc, without the right to open it once more, or with too
+   * many open files, a sync does it, too.
+   */
+  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
+  own = open (path, O_RDWR | O_CLOEXEC);
+  if (own == -1) {
+    errno = ENOTSUP;
+    return -1;
   }
-  if (r != -1)
-    calls->durable_works = true;
+  r = pwritev2 (own, &iov, 1, offset, RWF_DSYNC);
+  if (r == -1)
+    err = look_closer (errno, own, buf, count, offset, can, works);
+  else
+    *works = true;
+  close (own);
   errno = err;
   return r;
 }

@@ -2,12 +2,16 @@
 /* Bringing what was written to an open file to stable storage, so that
  * whoever it concerns is told when that fails.
  *
- * The kernel reports a failed write-back once per open file, to whichever
- * fdatasync or RWF_DSYNC write looks first; another one that was under
- * way at the same time, and whose data it was, succeeds.  So here every
- * such call on a file announces itself, and does not believe in its own
- * success before all that were under way beside it have ended, and none
- * has failed.
+ * The kernel reports a failed write-back once per open file description,
+ * to whichever fdatasync or RWF_DSYNC write looks first; another one that
+ * was under way at the same time, and whose data it was, succeeds.  So
+ *
+ * - every fdatasync of a file announces itself, and does not believe in its
+ *   own success before all that were under way beside it have ended; once
+ *   one has failed, all fail for ever;
+ * - every durable write opens the file again for itself, so that it is told
+ *   of its own, and waits for nobody: neither for a sync of all that
+ *   clients have written nor for the clients.
  *
  * Thread-safe.
  */
@@ -23,19 +27,16 @@
 /* One that is under way; lives on its thread's stack. */
 struct sync_call {
   uint64_t number;              /* in the order in which they began */
-  uint64_t failures;            /* there had been so many by then */
   struct sync_call *next;
 };
 
 /* Those of one open file. */
 struct sync_calls {
-  pthread_mutex_t lock;         /* protects the next four */
+  pthread_mutex_t lock;         /* protects the rest */
   pthread_cond_t ended;
   struct sync_call *oldest;     /* under way, by number */
   uint64_t last;                /* number that was given */
-  uint64_t failures;
-
-  _Atomic bool durable_works;   /* sync_pwrite has succeeded before */
+  bool failed;                  /* one has, ever */
 };
 
 extern void sync_init (struct sync_calls *);
@@ -44,21 +45,24 @@ extern void sync_destroy (struct sync_calls *);
 /* As fdatasync. */
 extern int sync_fdatasync (struct sync_calls *, int fd);
 
-/* As pwritev2 with RWF_DSYNC.  Fails with
- *   ENOTSUP, nothing written, if the file system has no such thing;
- *   EINTR, EINVAL, EFBIG, EBADF, ENOSPC or EDQUOT, and nothing is amiss
- *     but this write;
+/* As pwritev2 with RWF_DSYNC, through a file description of its own.  Fails
+ * with
+ *   ENOTSUP, nothing written, if that is not to be had: clears *can if it
+ *     never will;
+ *   EINTR, EINVAL, EFBIG, ENOSPC or EDQUOT, and nothing is amiss but this
+ *     write;
  *   any other error, and nothing may be believed any more.
+ * *works: it has succeeded before.
  */
-extern ssize_t sync_pwrite (struct sync_calls *, int fd, const void *buf,
-                            size_t count, uint64_t offset);
+extern ssize_t sync_pwrite (int fd, const void *buf, size_t count,
+                            uint64_t offset, _Atomic bool *can,
+                            _Atomic bool *works);
 
 /* What these are made of, for tests. */
 extern void sync_enter (struct sync_calls *, struct sync_call *);
 
-/* failed: with an error that may have been about somebody else's data.
- * Returns 0, or -1 if this or another one that was under way meanwhile
- * has failed.
+/* Returns 0, or -1 if this one failed or any other that began before it
+ * ended.
  */
 extern int sync_leave (struct sync_calls *, struct sync_call *, bool failed);
 

@@ -35,18 +35,19 @@ struct storage_ops {
   ssize_t (*pread) (struct storage *, void *buf, size_t count,
                     uint64_t offset);
 
-  /* durable: the bytes written are on stable storage on return
-   * (RWF_DSYNC).  ENOTSUP, with nothing written, if there is no such
-   * thing here.
+  /* durable: the bytes written are on stable storage on return, and so is
+   * the length if they made the file longer (RWF_DSYNC).  ENOTSUP, with
+   * nothing written, if there is no such thing here.  Waits for no sync
+   * that is under way.
    */
   ssize_t (*pwrite) (struct storage *, const void *buf, size_t count,
                      uint64_t offset, bool durable);
 
   /* Every write, size change, punch and zero that returned before this
    * was called is on stable storage when this returns 0.  When it
-   * fails, nothing may be assumed of any of them, and a later success
-   * promises nothing for them ("fsyncgate").  An error
-   * fails every sync and durable write that was under way.
+   * fails, nothing may be assumed of any of them ("fsyncgate").  An error
+   * fails every sync and durable write that was under way and that it
+   * concerns, and every later sync.
    */
   int (*sync) (struct storage *);
 
@@ -106,6 +107,12 @@ struct storage {
    * where the size cannot be changed.
    */
   bool grows_zero;
+
+  /* What the file gains takes room on the disk at once, though nothing is
+   * written: so little should be gained in advance.  False until that is
+   * known.
+   */
+  _Atomic bool grows_dense;
 };
 
 /* Open a file or a block device.  Without write access (or if

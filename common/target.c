@@ -23,14 +23,12 @@ target_init (struct target *t, const struct image *img)
     .length = img->file_length,
   };
   pthread_mutex_init (&t->poison_lock, NULL);
-  pthread_mutex_init (&t->sync_lock, NULL);
 }
 
 void
 target_destroy (struct target *t)
 {
   pthread_mutex_destroy (&t->poison_lock);
-  pthread_mutex_destroy (&t->sync_lock);
 }
 
 void
@@ -86,27 +84,12 @@ target_poison (struct target *t, struct vdi_error *error)
 int
 target_sync (struct target *t, struct vdi_error *error)
 {
-  int r;
-
-  if (!MUTANT (syncs_not_serialised))
-    pthread_mutex_lock (&t->sync_lock);
-  r = target_check (t, error);
-  if (r == 0) {
-    r = storage_sync (t->st, error);
-    if (r == -1) {
-      error->err = EIO;
-      if (!MUTANT (sync_not_poisoning))
-        target_poison (t, error);
-    }
-    else if (!MUTANT (sync_not_looking))
-      /* A durable write may have failed meanwhile, and used up an error
-       * that was about what this sync was for.
-       */
-      r = target_check (t, error);
-  }
-  if (!MUTANT (syncs_not_serialised))
-    pthread_mutex_unlock (&t->sync_lock);
-  return r;
+  if (target_check (t, error) == -1)
+    return -1;
+  if (storage_sync (t->st, error) == 0)
+    return 0;
+  error->err = EIO;
+  return MUTANT (sync_not_poisoning) ? -1 : target_poison (t, error);
 }
 
 /*------------------------------------------------------------------*/
@@ -194,15 +177,13 @@ target_write_header (struct target *t, uint32_t count,
   return 0;
 }
 
-/* First look at what would be cut off: a header or a length that is not as
- * we left it means that somebody else has put data there.
+/* A header or a length that is not as we left it means that somebody else
+ * has put data there.
  */
 int
-target_set_length (struct target *t, uint64_t length,
-                   struct vdi_error *error)
+target_look (struct target *t, struct vdi_error *error)
 {
   uint8_t bytes[VDI_HEADER_SIZE];
-  struct vdi_error ignored;
   uint64_t now;
 
   if (reread_header (t, bytes, error) == -1 ||
@@ -216,7 +197,19 @@ target_set_length (struct target *t, uint64_t length,
                    t->st->name, now, t->length);
     return target_poison (t, error);
   }
-  if (now == length)
+  return 0;
+}
+
+int
+target_set_length (struct target *t, uint64_t length,
+                   struct vdi_error *error)
+{
+  struct vdi_error ignored;
+  uint64_t now;
+
+  if (target_look (t, error) == -1)
+    return -1;
+  if (t->length == length)
     return 0;
   if (storage_truncate (t->st, length, error) == -1) {
     if (storage_size (t->st, &now, &ignored) == 0)
@@ -237,25 +230,18 @@ write_durably (struct target *t, const void *buf, size_t count,
 {
   int r;
 
-  pthread_mutex_lock (&t->sync_lock);
-  r = target_check (t, error);
-  if (r == 0) {
-    r = MUTANT (metadata_not_durable)
-      ? storage_write (t->st, buf, count, offset, what, error)
-      : storage_write_durable (t->st, buf, count, offset, what, error);
-    if (r == -1 && (error->err == ENOTSUP || error->err == ENOSPC ||
-                    error->err == EDQUOT || error->err == EFBIG))
-      r = 1;
-    else if (r == -1) {
-      error->err = EIO;
-      if (!MUTANT (metadata_not_poisoning))
-        target_poison (t, error);
-    }
-    else
-      r = target_check (t, error); /* as in target_sync */
-  }
-  pthread_mutex_unlock (&t->sync_lock);
-  return r;
+  if (target_check (t, error) == -1)
+    return -1;
+  r = MUTANT (metadata_not_durable)
+    ? storage_write (t->st, buf, count, offset, what, error)
+    : storage_write_durable (t->st, buf, count, offset, what, error);
+  if (r == 0)
+    return 0;
+  if (error->err == ENOTSUP || error->err == ENOSPC ||
+      error->err == EDQUOT || error->err == EFBIG)
+    return 1;
+  error->err = EIO;
+  return MUTANT (metadata_not_poisoning) ? -1 : target_poison (t, error);
 }
 
 /* By writing its last byte.  Not after a cut, of which that says nothing:
@@ -270,8 +256,7 @@ target_append (struct target *t, uint64_t length, struct vdi_error *error)
 
   if (!t->st->grows_zero || t->cut || length <= t->length)
     return 1;
-  /* Are we alone? */
-  if (target_set_length (t, t->length, error) == -1)
+  if (target_look (t, error) == -1)
     return -1;
   r = write_durably (t, "", 1, length - 1, "the end of the file", error);
   if (r == 0)

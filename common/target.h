@@ -7,7 +7,7 @@
  * without locks (VirtualBox takes none) may be writing too.
  *
  * Thread-safety: check, poison and sync may be called at any time; the
- * rest needs the lock of commit.c.
+ * rest by whoever has the turn (reserve.h).
  */
 #ifndef VDI_TARGET_H
 #define VDI_TARGET_H
@@ -31,9 +31,7 @@ struct target {
   pthread_mutex_t poison_lock;
   struct vdi_error why_poisoned; /* poison_lock; constant once poisoned */
 
-  pthread_mutex_t sync_lock;    /* serialises syncs, protects nothing */
-
-  /* Protected by commit.c's lock. */
+  /* Whoever has the turn. */
   uint32_t count;               /* in the header, as last written */
   struct vdi_uuid uuid_mod;     /* in the header, as last written */
   bool header_durable;          /* these two are on stable storage */
@@ -58,7 +56,7 @@ extern int target_check (struct target *, struct vdi_error *);
 /* See commit_poison. */
 extern int target_poison (struct target *, struct vdi_error *);
 
-/* Poisons if it fails; success means that nobody else's failed, either. */
+/* Poisons if it fails. */
 extern int target_sync (struct target *, struct vdi_error *);
 
 /* Change the header's count and modification UUID; not yet durable.  Only
@@ -72,6 +70,9 @@ extern int target_write_header (struct target *, uint32_t count,
 /* Change the count, durably. */
 extern int target_set_count (struct target *, uint32_t count,
                              struct vdi_error *);
+
+/* Are header and length as we left them?  Poisons if not. */
+extern int target_look (struct target *, struct vdi_error *);
 
 /* Make the file longer or shorter; not yet durable.  ENOTSUP on a device. */
 extern int target_set_length (struct target *, uint64_t length,

@@ -37,10 +37,13 @@ begin (struct vdi *vdi, struct vdi_error *error)
     return 0;
 
   pthread_mutex_lock (&vdi->writable_lock);
-  if (vdi->background == NULL &&
-      background_start (vdi, &vdi->background, &e) == -1)
-    chain_warn (vdi, "%s: %s; what is deferred is committed only when the "
-                "client flushes", vdi->levels[0]->name, e.message);
+  if (vdi->background == NULL) {
+    if (background_start (vdi, &vdi->background, &e) == -1)
+      chain_warn (vdi, "%s: %s; what is deferred is committed only when the "
+                  "client flushes", vdi->levels[0]->name, e.message);
+    else
+      commit_wake_with (c, background_wake, vdi->background);
+  }
   pthread_mutex_unlock (&vdi->writable_lock);
   return 0;
 }
@@ -97,8 +100,7 @@ write_through (struct vdi *vdi, const struct run *run, const void *buf,
 
   if (storage_write_durable (img->st, buf, run->length, run->file_offset,
                              "data", error) == 0)
-    /* A sync that failed meanwhile may have lost what was written. */
-    return MUTANT (fua_not_looking) ? 0 : commit_check (img->commit, error);
+    return 0;
   if (error->err == ENOTSUP) {
     *flush = true;
     return storage_write (img->st, buf, run->length, run->file_offset,

@@ -1,37 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* commit.c, and those faults that take more than a word (mutants.def):
- * they need what is private to it.
+/* commit.c and reserve.c, and those faults that take more than a word
+ * (mutants.def): they need what is private to them.
  */
+#include "../../common/reserve.c"
 #include "../../common/commit.c"
 
 #include "chain.h"
 
 bool
-mutant_reserve (struct commit *c, uint32_t count, struct vdi_error *error)
+mutant_reserve (struct reserve *r, uint32_t next, uint32_t *count,
+                struct vdi_error *error)
 {
-  const struct vdi_uuid uuid_mod = c->target.uuid_mod;
+  const struct vdi_uuid uuid_mod = r->target->uuid_mod;
 
   if (MUTANT (A) || MUTANT (I)) {
-    if (grow_file (c, &count, error) == -1 ||
-        (MUTANT (I) && target_sync (&c->target, error) == -1) ||
-        target_write_header (&c->target, count, &uuid_mod, error) == -1)
-      return false;
+    r->tail_is_zero = true;     /* written, not synced */
+    return target_set_length (r->target,
+                              vdi_length_for (&r->img->header, *count),
+                              error) == 0 &&
+           (!MUTANT (I) || target_sync (r->target, error) == 0) &&
+           target_write_header (r->target, *count, &uuid_mod, error) == 0;
   }
-  else if (MUTANT (C)) {
-    if (grow_file (c, &count, error) == -1 ||
-        target_sync (&c->target, error) == -1)
-      return false;
-  }
-  else if (MUTANT (count_before_length)) {
-    if (target_set_count (&c->target, count, error) == -1 ||
-        grow_file (c, &count, error) == -1 ||
-        target_sync (&c->target, error) == -1)
-      return false;
-  }
-  else
-    return false;
-  c->reserved = count;
-  return true;
+  if (MUTANT (C))
+    return lengthen (r, next, count, error) == 0;
+  if (MUTANT (count_before_length))
+    return target_set_count (r->target, *count, error) == 0 &&
+           lengthen (r, next, count, error) == 0;
+  return false;
 }
 
 bool
@@ -57,10 +52,11 @@ mutant_before_entries (struct commit *c, struct vdi_error *error)
   int r = 0;
 
   if (MUTANT (C)) {
-    pthread_mutex_lock (&c->lock);
-    if (c->target.count < c->indexes.next)
-      r = target_write_header (&c->target, c->indexes.next, &uuid_mod, error);
-    pthread_mutex_unlock (&c->lock);
+    reserve_begin_turn (&c->reserve);
+    if (c->target.count < c->reserve.indexes.next)
+      r = target_write_header (&c->target, c->reserve.indexes.next, &uuid_mod,
+                               error);
+    reserve_end_turn (&c->reserve);
   }
   if (MUTANT (D)) {
     uint8_t bytes[4 * 16];
@@ -76,12 +72,12 @@ mutant_before_entries (struct commit *c, struct vdi_error *error)
 }
 
 uint32_t
-mutant_live_count (const struct commit *c)
+mutant_live_count (const struct reserve *r)
 {
   uint32_t count = 0, i;
 
-  for (i = 0; i < c->img->map.n; i++) {
-    const uint32_t entry = blockmap_get (&c->img->map, i);
+  for (i = 0; i < r->img->map.n; i++) {
+    const uint32_t entry = blockmap_get (&r->img->map, i);
 
     if (vdi_entry_is_allocated (entry))
       count = MAX (count, entry + 1);
@@ -90,19 +86,22 @@ mutant_live_count (const struct commit *c)
 }
 
 bool
-mutant_give_back (struct commit *c, uint32_t count, struct vdi_error *error)
+mutant_give_back (struct reserve *r, uint32_t count, struct vdi_error *error)
 {
-  const struct vdi_uuid uuid_mod = c->target.uuid_mod;
+  const struct vdi_uuid uuid_mod = r->target->uuid_mod;
 
-  if (count == c->target.count)
+  if (count == r->target->count)
     return false;
   if (MUTANT (cut_before_lowered))
-    return target_set_length (&c->target,
-                              vdi_length_for (&c->img->header, count),
+    return target_set_length (r->target,
+                              vdi_length_for (&r->img->header, count),
                               error) == 0 &&
-           target_set_count (&c->target, count, error) == 0;
+           target_set_count (r->target, count, error) == 0;
   if (MUTANT (lowered_not_synced))
-    return target_write_header (&c->target, count, &uuid_mod, error) == 0;
+    return target_write_header (r->target, count, &uuid_mod, error) == 0 &&
+           target_set_length (r->target,
+                              vdi_length_for (&r->img->header, count),
+                              error) == 0;
   return false;
 }
 
@@ -112,8 +111,12 @@ mutant_give_back (struct commit *c, uint32_t count, struct vdi_error *error)
 static void
 set_zero (struct commit *c, uint32_t block, bool deferred)
 {
-  pending_add (&c->pending, block, VDI_ZERO, deferred);
+  pthread_mutex_lock (&c->reserve.lock);
+  if (pending_promise (&c->pending))
+    pending_add (&c->pending, block, VDI_ZERO, deferred);
   c->img->map.n_allocated--;
+  c->reserve.in_file--;
+  pthread_mutex_unlock (&c->reserve.lock);
 }
 
 /* B: what VirtualBox does (vdi-format.md 5.1), without a barrier. */
@@ -127,9 +130,9 @@ discard (struct commit *c, uint32_t block)
   uint8_t bytes[4096], entry[4];
   uint32_t last, owner;
 
-  if (give_back_gate_held (c, &e) == -1)
+  if (reserve_give_back (&c->reserve, &e) == -1)
     return;
-  last = c->indexes.next - 1;
+  last = c->reserve.indexes.next - 1;
   for (owner = 0; owner < c->img->map.n; owner++)
     if (blockmap_get (&c->img->map, owner) == last)
       break;
@@ -141,14 +144,17 @@ discard (struct commit *c, uint32_t block)
     put_le32 (entry, index);
     storage_write (c->img->st, entry, 4, vdi_entry_offset (h, owner), "map",
                    &e);
-    pending_add (&c->pending, owner, index, false);
+    pthread_mutex_lock (&c->reserve.lock);
+    if (pending_promise (&c->pending))
+      pending_add (&c->pending, owner, index, false);
     c->img->map.n_allocated--;
+    pthread_mutex_unlock (&c->reserve.lock);
   }
   target_write_header (&c->target, last, &uuid_mod, &e);
   put_le32 (entry, VDI_ZERO);
   storage_write (c->img->st, entry, 4, vdi_entry_offset (h, block), "map", &e);
   set_zero (c, block, false);
-  c->indexes.next = c->reserved = last;
+  c->reserve.indexes.next = c->reserve.reserved = last;
   target_set_length (&c->target, vdi_length_for (h, last), &e);
 }
 
@@ -165,15 +171,15 @@ mutant_trim (struct vdi *vdi, uint64_t offset, uint64_t length)
       length < img->header.block_size || commit_begin (c, &e) == -1)
     return false;
 
-  pthread_rwlock_wrlock (&c->gate);
   if (MUTANT (B))
     discard (c, block);
   else {
     set_zero (c, block, true);
     if (MUTANT (J_reuse))
       commit_flush (c, &e);
-    commit_return_index (c, &(struct new_block) { .index = index });
+    pthread_mutex_lock (&c->reserve.lock);
+    indexes_return (&c->reserve.indexes, index);
+    pthread_mutex_unlock (&c->reserve.lock);
   }
-  pthread_rwlock_unlock (&c->gate);
   return true;
 }

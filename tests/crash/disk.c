@@ -26,6 +26,7 @@ struct running {
   uint32_t used;
   uint64_t start, end;          /* ...in these sectors */
   bool sizes;
+  bool fails;                   /* it will fail at its end */
 };
 
 struct disk {
@@ -35,6 +36,7 @@ struct disk {
   uint32_t stamp;               /* of the last change */
   uint32_t lost;                /* a sync failed: no later one makes what
                                  * has a stamp up to this durable */
+  bool failed;                  /* so every later sync fails */
   struct running running[MAX_SYNCS];
   size_t nr_sizes;
   struct disk_size_version sizes[MAX_SIZES];
@@ -340,6 +342,30 @@ make_durable (struct disk *d, const struct running *r)
   }
 }
 
+/* Whoever is under way while a sync fails is told so, too. */
+static void
+fail_running (struct disk *d)
+{
+  size_t i;
+
+  for (i = 0; i < MAX_SYNCS; i++)
+    d->running[i].fails |= d->running[i].used;
+}
+
+static int
+end_running (struct disk *d, struct running *r)
+{
+  const bool fails = r->fails;
+
+  if (!fails)
+    make_durable (d, r);
+  memset (r, 0, sizeof *r);
+  if (!fails)
+    return 0;
+  errno = EIO;
+  return -1;
+}
+
 static struct running *
 start_running (struct disk *d)
 {
@@ -455,8 +481,11 @@ disk_pwrite (struct storage *s, const void *buf, size_t count,
       grow (d, offset + count);
     change (d, buf, 0, count, offset, true);
   }
-  if (fault.late && durable)
+  if (fault.late && durable) {
     d->lost = d->stamp;
+    d->failed = true;
+    fail_running (d);
+  }
   if (err) {
     errno = err;
     return -1;
@@ -467,8 +496,8 @@ disk_pwrite (struct storage *s, const void *buf, size_t count,
     r->end = sectors_for (offset + count);
     r->sizes = grows;
     point (d, DISK_WAIT, offset, count);
-    make_durable (d, r);
-    memset (r, 0, sizeof *r);
+    if (end_running (d, r) == -1)
+      return -1;
   }
   return (ssize_t) count;
 }
@@ -485,17 +514,20 @@ disk_sync (struct storage *s)
   r->start = 0;
   r->end = d->nr_sectors;
   r->sizes = true;
-  point (d, DISK_WAIT, 0, 0);
-  if (fault.err)
-    d->lost = d->stamp;
-  else
-    make_durable (d, r);
-  memset (r, 0, sizeof *r);
+  r->fails = d->failed;
   if (fault.err) {
-    errno = fault.err;
-    return -1;
+    d->failed = true;
+    fail_running (d);
   }
-  return 0;
+  point (d, DISK_WAIT, 0, 0);
+  if (fault.err) {
+    d->lost = d->stamp;
+    fail_running (d);
+  }
+  if (end_running (d, r) == 0)
+    return 0;
+  errno = fault.err ? fault.err : EIO;
+  return -1;
 }
 
 static int
@@ -703,6 +735,9 @@ disk_hash (const struct disk *d)
         h = mix (h, k << 8 |
                  durable_version (d, v, s->n, d->running[k].stamp));
   }
+  h = mix (h, d->failed);
+  for (k = 0; k < MAX_SYNCS; k++)
+    h = mix (h, (uint64_t) d->running[k].used << 1 | d->running[k].fails);
   for (j = 0; j < d->nr_sizes; j++)
     h = mix (h, d->sizes[j].size);
   if (d->nr_sizes > 1) {
@@ -729,6 +764,7 @@ copy_unversioned (const struct disk *from, struct disk *to)
       to->config.max_versions < from->config.max_versions)
     abort ();
   to->stamp = to->lost = 0;
+  to->failed = false;
   memset (to->running, 0, sizeof to->running);
   to->forgotten = 0;
   memset (to->calls, 0, sizeof to->calls);
@@ -747,6 +783,7 @@ disk_copy (const struct disk *from, struct disk *to)
   memcpy (to, from, disk_memory (&from->config));
   to->config.hooks = hooks;
   to->config.memory = memory;
+  to->failed = false;
   memset (to->running, 0, sizeof to->running);
 }
 

@@ -13,7 +13,8 @@
  * when it ends, what other coroutines do in between may be or not.  A
  * sync that fails makes nothing durable, and what was pending will not be
  * made durable by any later sync either, only by writing it again (as
- * Linux does).
+ * Linux does); and it is told to every other one that is under way, and to
+ * every later sync (as storage.h promises).
  *
  * Calling sequence:
  *   disk_new, disk_put (to make the first content), disk_open, and hand

@@ -80,6 +80,9 @@ judge_start (struct judge *j, const struct setup *setup, const struct disk *d)
   const struct disk_version *v;
 
   j->setup = setup;
+  v = disk_versions (d, 0, &n);
+  for (j->nr_headers = 0; j->nr_headers < MIN (n, 16); j->nr_headers++)
+    j->headers[j->nr_headers] = v[j->nr_headers].content;
   disk_size_versions (d, &n);
   j->durable_start = n == 1;
   for (i = 0; i * DISK_SECTOR < setup->max_size; i++) {
@@ -127,6 +130,67 @@ judge_header (const struct judge *j, const struct disk *d, struct header *h,
   if (h->max_count > j->setup->sc->n)
     return wrong ("I2: the count %u is above the number of blocks",
                   h->max_count);
+  return NULL;
+}
+
+/* A map's entry as whoever reads the file now sees it. */
+static uint32_t
+newest_entry (const struct judge *j, const struct disk *d, unsigned block)
+{
+  const uint64_t offset = j->setup->map_off + 4 * block;
+  size_t n;
+  const struct disk_version *v = disk_versions (d, offset / DISK_SECTOR, &n);
+
+  return get_le32 (disk_content (v[n - 1].content)->bytes +
+                   offset % DISK_SECTOR);
+}
+
+/* Was this header left by the session before? */
+static bool
+is_start_header (const struct judge *j, uint32_t content)
+{
+  size_t i;
+
+  for (i = 0; i < j->nr_headers; i++)
+    if (j->headers[i] == content)
+      return true;
+  return false;
+}
+
+/* I9: VirtualBox and QEMU append at the count, and VirtualBox refuses the
+ * image when that has passed the number of blocks.  So what may be appended
+ * before that is not much less than what is not allocated.  What counts as
+ * allocated is what had reached the kernel, though a crash may take it.
+ */
+static const char *
+judge_room (const struct judge *j, const struct disk *d)
+{
+  const uint32_t n_blocks = j->setup->sc->n;
+  uint32_t allocated = 0, start_high = 0, entry, bound, room, block;
+  size_t n, i;
+  const struct disk_version *v = disk_versions (d, 0, &n);
+
+  if (strchr (j->setup->sc->ops, 'x') != NULL)
+    return NULL;                /* others raise the count, too */
+  for (block = 0; block < n_blocks; block++) {
+    allocated += vdi_entry_is_allocated (newest_entry (j, d, block));
+    entry = get_le32 (disk_content (j->start[j->setup->map_off / DISK_SECTOR])
+                      ->bytes + j->setup->map_off % DISK_SECTOR + 4 * block);
+    if (vdi_entry_is_allocated (entry))
+      start_high = MAX (start_high, entry + 1);
+  }
+  bound = MAX (MIN ((n_blocks - allocated) / RESERVE_PART, MAX_RESERVE), 1);
+  for (i = 0; i < n; i++) {
+    const uint32_t count = get_le32 (disk_content (v[i].content)->bytes +
+                                     COUNT_OFFSET);
+
+    room = n_blocks - count;
+    if (!is_start_header (j, v[i].content) && count > start_high &&
+        room + bound < n_blocks - allocated)
+      return wrong ("I9: %u of %u blocks are allocated, but a writer that "
+                    "appends at the count %u may add only %u", allocated,
+                    n_blocks, count, room);
+  }
   return NULL;
 }
 
@@ -277,6 +341,7 @@ judge_crash (const struct judge *j, const struct disk *d,
   *images = 1;
   if ((r = judge_header (j, d, &header, images)) != NULL ||
       (r = judge_entries (j, d, &header, entries, images)) != NULL ||
+      (r = judge_room (j, d)) != NULL ||
       (r = judge_size (j, d, &header, images)) != NULL)
     return r;
   for (block = 0; block < s->sc->n; block++)
@@ -290,25 +355,6 @@ judge_crash (const struct judge *j, const struct disk *d,
     *images *= set.n;
   }
   return header.old_uuid && j->durable_start ? judge_uuid (j, d, entries) : NULL;
-}
-
-static bool
-dense_at_start (const struct judge *j)
-{
-  const struct setup *s = j->setup;
-  const uint8_t *start =
-    disk_content (j->start[s->map_off / DISK_SECTOR])->bytes;
-  uint32_t high = 0, nr = 0, entry;
-  unsigned block;
-
-  for (block = 0; block < s->sc->n; block++) {
-    entry = get_le32 (start + s->map_off % DISK_SECTOR + 4 * block);
-    if (vdi_entry_is_allocated (entry)) {
-      high = MAX (high, entry + 1);
-      nr++;
-    }
-  }
-  return nr == high;
 }
 
 bool
@@ -343,7 +389,7 @@ judge_clean (const struct judge *j, const struct disk *d, bool exact)
     high = MAX (high, entries[block].v[0] + 1);
     nr++;
   }
-  if (exact && (h.max_count != high || (nr != high && dense_at_start (j))))
+  if (exact && (h.max_count != high || nr != high))
     return wrong ("closed, but the count is %u, with %u blocks below %u",
                   h.max_count, nr, high);
   disk_size_versions (d, &n);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Is every crash image that a disk could leave at this moment right?
- * (docs/crash-safety.md, I1-I6, and vdi-format.md 8.)
+ * (docs/crash-safety.md, I1-I6 and I9, and vdi-format.md 8.)
  *
  * All of them are checked, by factoring: a location (the header, each map
  * entry, each sector, the size) may have any of its versions
@@ -19,6 +19,8 @@ struct judge {
   const struct setup *setup;
   uint32_t start[MAX_SECTORS];  /* contents when the session began */
   bool durable_start;           /* and nothing pended then */
+  uint32_t headers[16];         /* all that the header might be then */
+  size_t nr_headers;
 };
 
 /* A session begins on this disk. */
@@ -32,8 +34,8 @@ extern const char *judge_crash (const struct judge *, const struct disk *,
                                 const values *allowed, double *images);
 
 /* After closing a session that changed anything: nothing pends, the file
- * is as long as its count says; exact: the count is the highest index in use + 1, and no lower index is
- * unused unless one was when the session began.
+ * is as long as its count says; exact: the count is the number of blocks
+ * in the map, which are at the indexes below it.
  */
 extern const char *judge_clean (const struct judge *, const struct disk *,
                                 bool exact);

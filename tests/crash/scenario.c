@@ -42,7 +42,7 @@ const struct scenario scenarios[] = {
     .ops = OPS_3 },
   { .name = "base-tick", .what = "the background thread is at work, too",
     .block_sectors = 2, .n = 4, .map = "0...", .count = 1, .file_blocks = 1,
-    .ops = OPS_3_ALLOCATING " w6" },
+    .ops = OPS_3_ALLOCATING " w6 R" },
   { .name = "extra", .what = "blocks begin with an extra area; no hole "
     "punching, no durable writes", .no_punch = true, .no_dsync = true,
     .block_sectors = 2, .extra_sectors = 1, .n = 3, .map = "z0.",
@@ -342,7 +342,7 @@ op_parse (const char **s, struct op *op)
   char *end;
 
   memset (op, 0, sizeof *op);
-  if (*p == '\0' || strchr ("wfFtznZrbxc", *p) == NULL)
+  if (*p == '\0' || strchr ("wfFtznZrbRxc", *p) == NULL)
     return false;
   op->kind = *p++;
   if (*p >= '0' && *p <= '9') {

@@ -52,15 +52,11 @@ static const struct {
   { MUTANT_failed_commit_forgotten, "child-faults", { .ops = { 2, 0 } } },
   { MUTANT_failed_entry_forgotten, "faults", { .ops = { 2, 0 } } },
   { MUTANT_fua_looks_at_one_block, "chain", { .ops = { 2, 0 } } },
-  { MUTANT_fua_not_looking, "faults", { .ops = { 1, 1 } } },
   { MUTANT_fua_not_poisoning, "faults", { .ops = { 2, 0 } } },
   { MUTANT_metadata_not_poisoning, "faults", { .ops = { 2, 0 } } },
   { MUTANT_no_tripwire, "foreign", { .ops = { 2, 0 } } },
   { MUTANT_reserve_kept_on_failure, "device-faults", { .ops = { 3, 0 } } },
   { MUTANT_returned_taken_for_fresh, "faults", { .ops = { 2, 0 } } },
-  { MUTANT_sync_not_looking, "faults", { .ops = { 1, 1 } } },
-  { MUTANT_syncs_not_serialised, "faults",
-    { .ops = { 1, 1 }, .quiet_switches = 1 } },
 };
 #define NR_HINTS (sizeof hints / sizeof hints[0])
 

@@ -213,6 +213,8 @@ run_op (int id, const struct op *op, unsigned sequence,
     return read_and_check (id, op, error);
   case OP_TICK:
     return vdi_background (world->vdi, 5, error);
+  case OP_REFILL:
+    return vdi_background (world->vdi, 0, error);
   case OP_FOREIGN:
     foreign_program ();
     return 0;

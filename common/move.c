@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Moving a block to another place in its file: see move.h. */
+#include <config.h>
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "checked.h"
+#include "move.h"
+
+#define PIECE (UINT64_C (1) << 20)
+
+static int
+copy_bytes (struct storage *st, void *buf, uint64_t from, uint64_t to,
+            uint64_t length, struct vdi_error *error)
+{
+  uint64_t done, n;
+
+  for (done = 0; done < length; done += n) {
+    n = MIN (PIECE, length - done);
+    if (storage_read (st, buf, n, from + done, "data", error) == -1 ||
+        storage_write (st, buf, n, to + done, "data", error) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* punched: at to there are zeros already. */
+static int
+copy_extents (struct storage *st, void *buf, uint64_t from, uint64_t to,
+              uint64_t length, bool punched, struct vdi_error *error)
+{
+  const uint64_t end = from + length;
+  uint64_t pos, next;
+  bool hole;
+
+  for (pos = from; pos < end; pos = next) {
+    if (storage_extent (st, pos, end, &hole, &next, error) == -1)
+      return -1;
+    if (!(hole && punched) &&
+        copy_bytes (st, buf, pos, to + (pos - from), next - pos, error) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+move_copy (const struct image *img, const struct move *m,
+           struct vdi_error *error)
+{
+  const struct vdi_header *h = &img->header;
+  const uint64_t length = vdi_stride (h);
+  const uint64_t to = vdi_length_for (h, m->to);
+  const bool punched = storage_punch (img->st, to, length, error) == 0;
+  void *buf;
+  int r;
+
+  if (!punched && error->err != ENOTSUP)
+    return -1;
+  buf = malloc (MIN (PIECE, length));
+  if (buf == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s: moving a block", img->name);
+  r = copy_extents (img->st, buf, vdi_length_for (h, m->from), to, length,
+                    punched, error);
+  free (buf);
+  return r;
+}
