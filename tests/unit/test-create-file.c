@@ -301,7 +301,7 @@ test_no_room (enum vdi_type type, uint64_t limit, const char *text)
 
   CHECK (pid != -1);
   if (pid == 0) {
-    signal (SIGXFSZ, SIG_IGN);
+    CHECK (signal (SIGXFSZ, SIG_DFL) != SIG_ERR);
     CHECK (setrlimit (RLIMIT_FSIZE, &rlimit) == 0);
     create_fails (filename, &options, EFBIG, text);
     CHECK (!exists (filename));
