@@ -352,6 +352,8 @@ file_provision (struct storage *st, uint64_t offset, uint64_t length)
 {
   struct file *f = to_file (st);
 
+  if (!f->block_device && !within_limit (f, offset, length))
+    return -1;
   return allocate (f, &f->can_provision, 0, offset, length);
 }
 

@@ -17,24 +17,8 @@
 #include <unistd.h>
 
 #include "child.h"
-#include "error.h"
-#include "storage.h"
-#include "test.h"
+#include "file-checks.h"
 #include "tmpdir.h"
-
-#define K 1024
-#define M (1024 * K)
-
-static struct vdi_error error;
-
-/* Say what went wrong before giving up. */
-#define OK(call)                                        \
-  do {                                                  \
-    if ((call) == -1) {                                 \
-      fprintf (stderr, "%s\n", error.message);          \
-      CHECK (!#call);                                   \
-    }                                                   \
-  } while (0)
 
 static void
 make_file (const char *name, size_t size)
@@ -44,32 +28,6 @@ make_file (const char *name, size_t size)
   CHECK (fd >= 0);
   CHECK (ftruncate (fd, size) == 0);
   CHECK (close (fd) == 0);
-}
-
-static void
-fill (struct storage *st, uint64_t offset, size_t size, int c)
-{
-  void *buf = malloc (size);
-
-  CHECK (buf != NULL);
-  memset (buf, c, size);
-  OK (storage_write (st, buf, size, offset, "data", &error));
-  free (buf);
-}
-
-static bool
-reads_as (struct storage *st, uint64_t offset, size_t size, int c)
-{
-  uint8_t *buf = malloc (size);
-  size_t i;
-
-  CHECK (buf != NULL);
-  memset (buf, ~c, size);
-  OK (storage_read (st, buf, size, offset, "data", &error));
-  for (i = 0; i < size && buf[i] == (uint8_t) c; ++i)
-    ;
-  free (buf);
-  return i == size;
 }
 
 static blkcnt_t
