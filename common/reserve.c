@@ -136,7 +136,10 @@ highest_count (const struct reserve *r)
 static uint32_t
 wanted_count (const struct reserve *r)
 {
-  return MIN (highest_count (r), r->indexes.next + r->step);
+  const uint32_t step = r->img->st->grows_dense
+    ? MIN (r->step, STEP_WITHOUT_HOLES) : r->step;
+
+  return MIN (highest_count (r), r->indexes.next + step);
 }
 
 static bool
@@ -252,16 +255,20 @@ lengthen_to (struct reserve *r, uint32_t blocks, struct vdi_error *error)
 }
 
 /* Make the file long enough for *count blocks, and for many more where
- * that costs nothing; where it cannot become as long as that (a limit, or
- * a device's end), for fewer, but one more than there are.
+ * that costs nothing, as the first time has shown; where it cannot become
+ * as long as that (a limit, or a device's end), for fewer, but one more
+ * than there are.  Not for fewer than are reserved: those may be in use by
+ * now.
  */
 static int
 lengthen (struct reserve *r, uint32_t next, uint32_t *count,
           struct vdi_error *error)
 {
-  const bool free = r->img->st->grows_zero && !r->img->st->grows_dense;
+  const bool free = r->tail_is_zero && !r->img->st->grows_dense;
   const uint32_t ahead = free ? MIN (LENGTH_AHEAD, r->indexes.n - next) : 0;
-  const uint32_t tries[] = { MAX (next + ahead, *count), *count, next + 1 };
+  const uint32_t tries[] = {
+    MAX (next + ahead, *count), *count, MAX (next + 1, r->reserved)
+  };
   size_t i;
   int ret = -1;
 
@@ -375,8 +382,6 @@ refill (struct reserve *r, struct vdi_error *error)
 {
   if (++r->refills > 1)
     r->step = MIN (r->step * 2, MAX_RESERVE);
-  if (r->img->st->grows_dense)
-    r->step = MIN (r->step, STEP_WITHOUT_HOLES);
   r->woken = false;
   if (r->indexes.nr_unused > 0 && cleans (r))
     return clean_some (r, error);

@@ -126,7 +126,11 @@ memory_truncate (struct storage *st, uint64_t size)
   struct memory *mem = lock (st);
   int err = count (mem, 't', mem->device);
 
-  return unlock (mem, err ? err : resize (mem, size));
+  if (err == 0)
+    err = resize (mem, size);
+  if (err == 0)
+    st->grows_dense = mem->dense;
+  return unlock (mem, err);
 }
 
 static int
@@ -204,10 +208,11 @@ memory_advise (struct storage *st, uint64_t offset, uint64_t length,
 static int
 memory_lock (struct storage *st, bool writer, struct vdi_error *error)
 {
-  (void) st;
-  (void) writer;
-  (void) error;
-  return 0;
+  struct memory *mem = lock (st);
+  const bool busy = writer && mem->busy;
+
+  unlock (mem, 0);
+  return busy ? vdi_set_error (error, EBUSY, "%s: in use", st->name) : 0;
 }
 
 static int

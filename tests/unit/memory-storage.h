@@ -20,7 +20,9 @@ struct memory {
   uint64_t size;
   uint64_t max_size;            /* ENOSPC beyond */
   bool device;                  /* cannot change its size; holds old bytes */
+  bool dense;                   /* has no holes: so says the first truncate */
   bool read_only;
+  bool busy;                    /* another program has locked it */
   bool no_durable, no_punch, no_zero, no_provision; /* ENOTSUP */
 
   /* Every call that changes something, or syncs, has a number from 1 on;
