@@ -335,23 +335,24 @@ static int
 make_writable_locked (struct vdi *vdi, struct vdi_error *error)
 {
   struct image *img = vdi->levels[0];
-  struct commit *c;
 
   if (img->st->ops->writable (img->st) == -1)
     return vdi_set_errno (error, errno, "%s: cannot be written to",
                           img->name);
-  if (commit_new (img, vdi->depth == 1, &c, error) == -1)
-    return -1;
-  commit_debug_to (c, vdi->debug, vdi->opaque);
-  if (storage_lock (img->st, true, error) == -1 ||
-      check_unchanged (img, error) == -1) {
-    commit_free (c);
-    return -1;
+  /* Kept if it comes to nothing now, for the next attempt: it has taken
+   * over what the map knew of holes.
+   */
+  if (img->commit == NULL) {
+    if (commit_new (img, vdi->depth == 1, &img->commit, error) == -1)
+      return -1;
+    commit_debug_to (img->commit, vdi->debug, vdi->opaque);
   }
-  img->commit = c;
+  if (storage_lock (img->st, true, error) == -1 ||
+      check_unchanged (img, error) == -1)
+    return -1;
   vdi->writable = true;
   if (MUTANT (open_writes))
-    return commit_begin (c, error);
+    return commit_begin (img->commit, error);
   return 0;
 }
 

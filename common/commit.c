@@ -491,12 +491,14 @@ int
 commit_tick (struct commit *c, unsigned seconds, unsigned commit_seconds,
              struct vdi_error *error)
 {
+  int r;
+
   if (!c->begun || c->target.poisoned)
     return 0;
-  if (reserve_refill (&c->reserve, error) == -1)
-    return -1;
+  /* What is deferred must not wait until there is room for more. */
+  r = reserve_refill (&c->reserve, error);
   if (seconds == 0)
-    return 0;
+    return r;
 
   c->deferred_age = has_deferred (c) ? c->deferred_age + seconds : 0;
   if (commit_seconds > 0 && c->deferred_age >= commit_seconds) {
@@ -505,7 +507,7 @@ commit_tick (struct commit *c, unsigned seconds, unsigned commit_seconds,
       return -1;
   }
   reserve_tick (&c->reserve, seconds);
-  return 0;
+  return r;
 }
 
 /* Crash story 10: move the last blocks into the holes.  Nobody else is
@@ -558,8 +560,12 @@ commit_close (struct commit *c, struct vdi_error *error)
   if (!MUTANT (close_without_flush) && commit_flush (c, error) == -1)
     return -1;
   if (reserve_has_holes (&c->reserve) && !MUTANT (close_keeps_holes) &&
-      fill_holes (c, error) == -1)
-    return -1;
+      fill_holes (c, error) == -1) {
+    /* Blocks that could not be moved are where they were. */
+    target_say (&c->target, "commit: holes are left: %s", error->message);
+    if (commit_check (c, error) == -1)
+      return -1;
+  }
   if (MUTANT (close_keeps_reserve))
     return 0;
   if (reserve_give_back (&c->reserve, error) == -1)

@@ -37,7 +37,7 @@ struct image {
 
   struct blockmap map;          /* see blockmap.h */
 
-  /* NULL until the image is writable; set once, under the lock of
+  /* NULL until the image is to be writable; set once, under the lock of
    * vdi_make_writable, before any write can be under way.
    */
   struct commit *commit;
