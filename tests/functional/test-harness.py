@@ -5,6 +5,11 @@ tests rely on."""
 
 import errno
 import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
 
 import vdi
 import vditest
@@ -96,6 +101,44 @@ def test_server_refuses():
         assert "did not start" in str(e)
     else:
         raise AssertionError("a server without parameters started")
+
+
+def test_answers():
+    """A socket is not enough, nor is one that listens."""
+    name = vditest.path("s")
+    assert not vditest.answers(name)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(name)
+        assert not vditest.answers(name)
+        s.listen()
+        taker = threading.Thread(target=lambda: s.accept()[0].close())
+        taker.start()
+        assert not vditest.answers(name)
+        taker.join()
+    with vditest.serve(None, "size=1M", plugin="memory") as s:
+        assert vditest.answers(s.socket)
+        assert s.connect().get_size() == M
+
+
+def test_stop_process():
+    """Who does not mind is killed."""
+    with subprocess.Popen(
+            [sys.executable, "-c",
+             "import signal, sys; signal.signal(signal.SIGTERM, "
+             "signal.SIG_IGN); print(flush=True); signal.pause()"],
+            stdout=subprocess.PIPE) as p:
+        p.stdout.readline()
+        assert vditest.stop_process(p, patience=0.1) == -signal.SIGKILL
+
+
+def test_frozen():
+    with vditest.serve(None, "size=1M", plugin="memory") as s:
+        h = s.connect()
+        with vditest.frozen(s.process):
+            h.aio_pread(vditest.nbd.Buffer(512), 0)
+            assert h.poll(100) == 0
+        while h.aio_in_flight() > 0:
+            h.poll(-1)
 
 
 def test_unchanged():

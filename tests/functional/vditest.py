@@ -25,8 +25,6 @@ import lzma
 import os
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -46,6 +44,8 @@ try:
     import testconfig
 except ImportError:
     sys.exit("run this in the tests/functional directory of a build tree")
+from processes import (PATIENCE, answers, frozen, stop_process,
+                       wait_for_signal, wait_until)
 
 NBDKIT = os.path.join(builddir, "bin", "nbdkit")
 sanitizer = testconfig.sanitizer          # "", "asan" or "tsan"
@@ -54,10 +54,6 @@ quick = os.environ.get("NBDKIT_VDI_QUICK") == "yes"
 K = 1024
 M = 1024 * K
 G = 1024 * M
-
-# Seconds.  What takes longer than this hangs: however busy the machine is,
-# it is no reason to fail.
-PATIENCE = 600
 
 # Clients never run under the preloads of the servers (see bin/nbdkit.in).
 os.environ.pop("LD_PRELOAD", None)
@@ -228,85 +224,6 @@ def bad_manifest():
 
 # ----------------------------------------------------------------------
 # Programs.
-
-def wait_until(condition, what, process=None):
-    """Wait for a condition to come true; fail with what (text, or a
-    function that returns it) if it does not, or if the process that is to
-    make it true has ended."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        ended = process is not None and process.poll() is not None
-        if ended or time.monotonic() > end:
-            said = what() if callable(what) else what
-            raise AssertionError(
-                "%s (%s)" % (said, "status %d" % process.returncode if ended
-                             else "waited %d s" % PATIENCE))
-        time.sleep(0.01)
-
-
-def stop_process(process, sig=signal.SIGTERM):
-    """Send a signal to a process, and wait for its end; return its status.
-    Who does not mind is killed: -SIGKILL."""
-    if process.poll() is None:
-        process.send_signal(sig)
-    try:
-        return process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
-def wait_for_signal(process, sig):
-    """Wait until a signal that was sent is being handled."""
-    def handled():
-        with open("/proc/%d/status" % process.pid) as f:
-            pending = [int(line.split()[1], 16) for line in f
-                       if line.startswith(("SigPnd:", "ShdPnd:"))]
-        return not any(p >> (sig - 1) & 1 for p in pending)
-    wait_until(handled, "signal %d is not handled" % sig)
-
-
-@contextlib.contextmanager
-def frozen(process):
-    """Inside, the process stands still, and its files with it: who looks at
-    them piece by piece sees one state of them."""
-    def stopped():
-        tasks = "/proc/%d/task" % process.pid
-        for task in os.listdir(tasks):
-            try:
-                with open(os.path.join(tasks, task, "stat")) as f:
-                    if f.read().rsplit(")", 1)[1].split()[0] not in "TZX":
-                        return False
-            except (FileNotFoundError, ProcessLookupError):
-                pass            # the thread has ended
-        return True
-    process.send_signal(signal.SIGSTOP)
-    try:
-        wait_until(stopped, "SIGSTOP does not stop it", process)
-        yield
-    finally:
-        process.send_signal(signal.SIGCONT)
-
-
-def answers(name):
-    """Does an NBD server answer on this Unix socket?  That the socket is
-    there, or even takes connections, proves nothing: the kernel does that
-    for a server that is still opening its image.  No export is opened by
-    this: it is an NBD handshake that is ended by NBD_OPT_ABORT."""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(PATIENCE)
-        try:
-            s.connect(name)
-            hello = s.recv(18, socket.MSG_WAITALL)
-            if hello[:16] != b"NBDMAGICIHAVEOPT":
-                return False
-            s.sendall(struct.pack(">I8sII", 1, b"IHAVEOPT", 2, 0))
-            while s.recv(100):
-                pass            # until it has noticed
-        except OSError:
-            return False
-    return True
-
 
 def run(*command, status=0, stdin=None, timeout=PATIENCE, env=None):
     """Run a command, return its standard output (and error) as text.
