@@ -109,14 +109,25 @@ def usage_table(results):
         [(r["title"], r["place"], *(cell(r, k, "cpu") for k in kinds),
           ratio(r, "raw cpu"), *(calls(r, k) for k in kinds),
           *(cell(r, k, "memory", 1 << 20) for k in kinds))
-         for r in results if value(r, "vdi", "cpu") is not None])
+         for r in results if value(r, "vdi", "memory") is not None])
 
 
 def calls(result, kind):
-    if kind not in result["samples"]:
+    if value(result, kind, "cpu") is None:
         return ""
     counts = result["calls"].get(kind)
     return number(counts["all"]) if counts else "not measured"
+
+
+def report(data):
+    """All there is to say about a session of bench/run."""
+    results = data["results"]
+    return "\n".join(
+        ["- " + line for line in data["machine"]] + [""] +
+        speed_table(results) +
+        ["", "What the servers used: microseconds of processor time and "
+         "system calls a request, peak memory in MiB.", ""] +
+        usage_table(results) + [""])
 
 
 def calls_list(results):

@@ -29,7 +29,7 @@ def workloads(size):
                 where += ", %d connections" % connections
             yield in_place("place-%s-4k-%d-%d" % (what, depth, connections),
                            "random %s 4 KiB, %s" % (what, where), "/s",
-                           "--random", *args, readme=True,
+                           "--random", *args, readme=connections != 4,
                            targets=(raw, ("raw cpu", 1.05)),
                            curve=depth == 32 and
                            ("connections", what, connections))

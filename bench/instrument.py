@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from image import Images, FORMATS, K, M, G
+from image import Images, G, K, M, T
 from place import place
 from server import Server, count_calls
 
@@ -47,6 +47,11 @@ SIZES = {
     "trickle": (4, 3, 2),               # blocks
     "pause": (2.0, 2.0, 0.02),          # between them, seconds
     "dirty": (256 * M, 128 * M, 4 * M), # flushed beside others' writes
+    "extents": (8192, 8192, 16),        # of the 1 TiB disk
+    "dense": (2048, 512, 16),           # such of 1 MiB
+    "curve_extents": ((64, 512, 4096, 32768), (64, 4096), (16, 64)),
+    "opening": ((T // 16, T, 4 * T, 16 * T, 64 * T), (T, 16 * T, 64 * T),
+                (T // 64, T)),
 }
 
 
@@ -80,13 +85,14 @@ class Bench:
 
     # For workloads.
 
-    def serve(self, kind, name, format=None):
+    def serve(self, kind, name, format=None, read_only=False):
         path = self.images.path(name)
+        r = ["-r"] if read_only else []
         if kind.family == "qemu":
-            return Server(["qemu-nbd", "-t", "-e", str(THREADS), "-f",
+            return Server(["qemu-nbd", *r, "-t", "-e", str(THREADS), "-f",
                            format or "vdi", "-k", "SOCKET", path])
-        return Server(["nbdkit", "-f", "-t", str(THREADS), "-U", "SOCKET",
-                       kind.plugin or "file", path])
+        return Server(["nbdkit", *r, "-f", "-t", str(THREADS), "-U",
+                       "SOCKET", kind.plugin or "file", path])
 
     def command(self, server, args):
         """Run a client; returns its output, the seconds, the server's."""
@@ -154,13 +160,11 @@ class Bench:
                         if w.prepare:
                             w.prepare(self)
                         prepared = w.prepare
-                    result = self.measure(w)
-                    result["place"] = name
-                    results.append(result)
+                    results.append(self.measure(w, name))
             finally:
                 self.images.remove_all()
 
-    def measure(self, w):
+    def measure(self, w, where):
         kinds = [k for k in self.kinds if k.family in w.families]
         rounds = {k.name: [] for k in kinds}
         for i in range(self.opts.rounds):
@@ -169,17 +173,17 @@ class Bench:
                 self.quiesce()
                 rounds[kind.name].append(w.one(self, kind))
         calls = {}
-        if self.opts.calls:
-            self.counting = True
-            for kind in kinds:
-                self.counts = None
+        for kind in kinds:
+            if self.opts.calls and rounds[kind.name][0].cpu is not None:
+                self.counting, self.counts = True, None
                 w.one(self, kind)
+                self.counting = False
                 calls[kind.name] = self.counts
-            self.counting = False
-        print("%s, %s: %s" % (os.path.basename(self.images.directory), w.title, "  ".join(
+        print("%s, %s: %s" % (where, w.title, "  ".join(
             "%s %.4g %s" % (k, statistics.median(s.value for s in v), w.unit)
             for k, v in rounds.items())), file=sys.stderr)
-        return {"name": w.name, "title": w.title, "unit": w.unit,
+        return {"name": w.name, "place": where, "title": w.title,
+                "unit": w.unit,
                 "targets": w.targets, "curve": w.curve, "readme": w.readme,
                 "calls": calls,
                 "samples": {k: [s._asdict() for s in v]

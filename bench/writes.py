@@ -38,7 +38,7 @@ def empty(name, title, unit, disk, *args, repeats=1, **kwargs):
 
 def guest_like(size):
     seconds = "--seconds=%g" % size["seconds"]
-    yield empty("journal", "new block, flush, journal in place, flush", "/s",
+    yield empty("journal", "new block, flush, journal, flush", "/s",
                 64 * G, "--cycle=wfjf", "--first=1M", "--stride=1M", seconds,
                 places=ALL, targets=(("raw", 0.9),), readme=True)
     yield empty("trickle", "a new block every %g s, latency" % size["pause"],
@@ -69,8 +69,8 @@ def first_touch(size):
                     "--requests=%d" % size["small"], targets=targets,
                     repeats=size["repeats"])
     for depth in (1, 32):
-        yield empty("random-empty-%d" % depth, "4 KiB random writes into an "
-                    "empty image, depth %d" % depth, "/s", 2 * G, "--random",
+        yield empty("random-empty-%d" % depth, "random write 4 KiB, empty "
+                    "image, depth %d" % depth, "/s", 2 * G, "--random",
                     "--depth=%d" % depth, "--requests=%d" % size["random"],
                     targets=(("raw", 0.9),), readme=True)
 
@@ -79,12 +79,13 @@ def sequential(size):
     for n in (64 * K, 256 * K, M):
         requests = "--requests=%d" % (size["fill"] // n)
         args = "--size=%dk" % (n // K), "--depth=4", requests
-        yield empty("fill-%dk" % (n // K), "sequential write %d KiB into an "
-                    "empty image, depth 4" % (n // K), "MiB/s", size["fill"],
+        yield empty("fill-%dk" % (n // K), "sequential write %d KiB, empty "
+                    "image, depth 4" % (n // K), "MiB/s", size["fill"],
                     *args, targets=(("raw", 0.95),), readme=True)
-        yield empty("fill-flush-%dk" % (n // K), "the same, %d KiB, and a "
-                    "flush" % (n // K), "MiB/s", size["fill"], *args,
-                    "--flush-end", places=("ext4",))
+        if n == 64 * K:
+            yield empty("fill-flush-64k", "the same, 64 KiB, and a flush",
+                        "MiB/s", size["fill"], *args, "--flush-end",
+                        places=("ext4",))
 
 
 def flushed(size):
