@@ -79,6 +79,8 @@ class Bench:
         self.client = os.path.abspath("bench/client")
         self.create = os.path.abspath("bench/create")
         self.images = None      # of the current place
+        self.prepared = None    # by this function of a workload
+        self.failed = False     # some workload
         self.counting = False
         self.counts = None      # of the last run, when counting
         self.libc = ctypes.CDLL(None)
@@ -152,17 +154,31 @@ class Bench:
                       file=sys.stderr)
                 return
             self.images = Images(directory, self.create)
-            prepared = None
+            self.prepared = None
             try:
                 for w in workloads:
-                    if w.prepare is not prepared:
-                        self.images.remove_all()
-                        if w.prepare:
-                            w.prepare(self)
-                        prepared = w.prepare
-                    results.append(self.measure(w, name))
+                    results.extend(self.attempt(w, name))
             finally:
                 self.images.remove_all()
+
+    def attempt(self, w, where):
+        """The result; or nothing, and the next workload begins afresh."""
+        try:
+            if w.prepare is not self.prepared:
+                self.images.remove_all()
+                self.prepared = None
+                if w.prepare:
+                    w.prepare(self)
+                self.prepared = w.prepare
+            return [self.measure(w, where)]
+        except (OSError, subprocess.CalledProcessError) as e:
+            print("%s, %s: FAILED: %s" % (where, w.title, e),
+                  file=sys.stderr)
+            self.failed = True
+            self.counting = False
+            self.images.remove_all()
+            self.prepared = None
+            return []
 
     def measure(self, w, where):
         kinds = [k for k in self.kinds if k.family in w.families]

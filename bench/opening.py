@@ -56,5 +56,5 @@ def info(path):
     seconds = time.monotonic() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise RuntimeError("qemu-img info failed")
+        raise OSError("qemu-img info failed")
     return Sample(seconds, None, usage.ru_maxrss << 10)

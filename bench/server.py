@@ -49,7 +49,7 @@ class Server:
                 if self.process.poll() is not None or \
                    time.monotonic() - started > START_SECONDS:
                     self.log.seek(0)
-                    sys.exit("%s does not start:\n%s" % (
+                    raise OSError("%s does not start:\n%s" % (
                         " ".join(self.args), self.log.read().decode()))
                 time.sleep(0.0002)
 

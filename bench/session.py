@@ -47,8 +47,8 @@ def parser(doc):
 
 
 def measure(opts, kinds):
-    """All rounds of all workloads that are wanted; what was interrupted is
-    left out.
+    """All rounds of all workloads that are wanted: the results, without what
+    was interrupted or has failed, and whether anything has.
     """
     size = 2 if opts.tiny else 1 if opts.quick else 0
     opts.rounds = opts.rounds or (5, 3, 1)[size]
@@ -78,7 +78,7 @@ def measure(opts, kinds):
                 bench.run_place(name, work, can_mount, workloads, results)
     except KeyboardInterrupt:
         print("interrupted: what there is", file=sys.stderr)
-    return results
+    return results, bench.failed
 
 
 def save(opts, data):
