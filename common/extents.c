@@ -3,28 +3,17 @@
  *
  * A block that is stored may be a hole in its file all the same: fresh
  * space not written yet, or trimmed.  That is found out by asking the
- * file system what is at a place; where that is data, the answer usually
- * goes far beyond one block, so it is kept for the runs that follow.
+ * file system what is at a place.  Where that is data, the answer usually
+ * goes far beyond the block, and is remembered for all requests that
+ * follow (known.h).  A hole may become a new block meanwhile, with its
+ * parent's data in it: so it is only believed of a block whose map entry
+ * was loaded before the file system was asked, and only this once.
  */
 #include <config.h>
 
 #include <errno.h>
 
 #include "chain.h"
-
-/* How far ahead the file system is asked. */
-#define LOOK_AHEAD (UINT64_C (1) << 30)
-
-/* What the file system said last.  That something is data may be believed
- * as long as one likes.  A hole may become a new block meanwhile, with
- * its parent's data in it: so it is only known of a block whose map entry
- * was loaded before the file system was asked.
- */
-struct look {
-  const struct image *img;
-  uint64_t start, end;          /* bytes of its file; start == end: nothing */
-  bool hole;
-};
 
 /* The extent under construction: neighbours of the same type are one. */
 struct builder {
@@ -33,7 +22,6 @@ struct builder {
   uint64_t start, length;
   unsigned type;
   bool one, finished;
-  struct look look;
 };
 
 static int
@@ -60,47 +48,95 @@ add (struct builder *b, uint64_t pos, uint64_t length, unsigned type)
   return 0;
 }
 
-static int
-look_at (struct look *look, const struct image *img, uint64_t offset,
-         uint64_t length, struct vdi_error *error)
+/* The file is at least so long, and nobody will cut it shorter: it has a
+ * place for each block that was found when it was opened, and one for each
+ * that there is now.  (A damaged image does not change.)
+ */
+static uint64_t
+certain_length (const struct image *img)
 {
-  uint64_t size, limit;
+  const uint32_t allocated =
+    atomic_load_explicit (&img->map.n_allocated, memory_order_relaxed);
 
-  if (look->img == img && look->start <= offset && offset < look->end)
-    return 0;
-  if (storage_size (img->st, &size, error) == -1)
+  if (!img->map.sound)
+    return img->file_length;
+  return vdi_length_for (&img->header, MAX (img->map.high, allocated));
+}
+
+static int
+ask (struct image *img, uint64_t offset, uint64_t limit, bool *hole,
+     uint64_t *end, struct vdi_error *error)
+{
+  const uint64_t when = known_when (&img->known);
+
+  if (storage_extent (img->st, offset, limit, hole, end, error) == -1)
     return -1;
-  limit = MIN (size, offset + MAX (length, LOOK_AHEAD));
-  look->img = img;
-  look->start = look->end = offset;
-  look->hole = false;
-  if (offset >= limit)          /* beyond the end: let reading say so */
-    return 0;
-  if (storage_extent (img->st, offset, limit, &look->hole, &look->end,
-                      error) == -1)
+  if (!*hole)
+    known_learn (&img->known, offset, *end, when);
+  return 0;
+}
+
+/* What is at offset of the file, which is not known, and up to where?
+ * That goes beyond the run only for data.
+ */
+static int
+look_at (struct image *img, uint64_t offset, const struct run *run,
+         bool *hole, uint64_t *end, struct vdi_error *error)
+{
+  const uint64_t limit = MAX (certain_length (img),
+                              run->file_offset + run->length);
+  uint64_t start = offset;
+
+  /* Inside a run it is known what is right before. */
+  if (offset == run->file_offset)
+    start = known_start (&img->known, offset);
+  if (start < offset) {
+    bool found;
+
+    if (ask (img, start, limit, hole, end, error) == -1)
+      return -1;
+    found = !*hole && *end > offset;
+    known_hit (&img->known, start, offset, found);
+    if (found)
+      return 0;
+    *hole = false;
+  }
+  if (ask (img, offset, limit, hole, end, error) == -1)
     return -1;
-  if (look->hole)
-    look->end = MIN (look->end, offset + length);
+  if (!*hole && *end - offset >= img->header.block_size)
+    known_hit (&img->known, offset, offset, true);
   return 0;
 }
 
 static int
-add_data (struct builder *b, const struct image *img, uint64_t pos,
+add_data (struct builder *b, struct image *img, uint64_t pos,
           const struct run *run, struct vdi_error *error)
 {
-  uint64_t done = 0, n;
+  const uint64_t run_end = run->file_offset + run->length;
+  uint64_t offset = run->file_offset, end;
+  bool hole = false, turns;
 
-  while (done < run->length && !b->finished) {
-    const uint64_t offset = run->file_offset + done;
-
-    if (look_at (&b->look, img, offset, run->length - done, error) == -1)
+  while (offset < run_end) {
+    end = known_data (&img->known, offset, run_end);
+    turns = false;
+    if (end > offset)
+      hole = false;
+    else {
+      if (look_at (img, offset, run, &hole, &end, error) == -1)
+        return -1;
+      turns = end < run_end;
+      end = MIN (end, run_end);
+    }
+    if (add (b, pos + (offset - run->file_offset), end - offset,
+             hole ? VDI_EXTENT_HOLE | VDI_EXTENT_ZERO : 0) == -1)
       return -1;
-    n = b->look.end > offset
-      ? MIN (b->look.end - offset, run->length - done) : run->length - done;
-    if (add (b, pos + done, n,
-             b->look.hole ? VDI_EXTENT_HOLE | VDI_EXTENT_ZERO : 0) == -1)
-      return -1;
-    done += n;
+    if (b->finished)
+      return 0;
+    /* Where this one ends the other begins: no need to ask. */
+    if (b->one && turns)
+      return emit (b);
+    hole ^= turns;
+    offset = end;
   }
   return 0;
 }

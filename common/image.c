@@ -44,6 +44,7 @@ image_open (struct storage *st, bool missing_zero, struct image **image,
   }
   img->size = vdi_header_export_size (&img->header);
   img->block_shift = __builtin_ctz (img->header.block_size);
+  known_init (&img->known, &img->header);
   *image = img;
   return 0;
 }
@@ -54,6 +55,7 @@ image_free (struct image *img)
   if (img == NULL)
     return;
   commit_free (img->commit);
+  known_free (&img->known);
   blockmap_free (&img->map);
   storage_close (img->st);
   free (img);

@@ -21,6 +21,7 @@
 #include "blockmap.h"
 #include "error.h"
 #include "format.h"
+#include "known.h"
 #include "storage.h"
 
 struct commit;
@@ -36,6 +37,7 @@ struct image {
   bool missing_zero;            /* read PLACE_MISSING as zeros */
 
   struct blockmap map;          /* see blockmap.h */
+  struct known known;           /* has its own lock */
 
   /* NULL until the image is to be writable; set once, under the lock of
    * vdi_make_writable, before any write can be under way.

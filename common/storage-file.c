@@ -357,47 +357,53 @@ file_provision (struct storage *st, uint64_t offset, uint64_t length)
   return allocate (f, &f->can_provision, 0, offset, length);
 }
 
+/* No data from offset up to the end, or the file ends before it. */
+static int
+extent_at_end (struct file *f, uint64_t offset, uint64_t limit, bool *hole,
+               uint64_t *end)
+{
+  uint64_t size;
+
+  if (file_size (&f->st, &size) == -1)
+    return -1;
+  *hole = offset < size;
+  *end = *hole ? MIN (limit, size) : limit;
+  return 0;
+}
+
 /* lseek moves an offset that all threads share, but nothing here ever
- * uses that offset.
+ * uses that offset.  Nor can it be told where to stop: the next hole may
+ * be far beyond the limit.
  */
 static int
 file_extent (struct storage *st, uint64_t offset, uint64_t limit,
              bool *hole, uint64_t *end)
 {
   struct file *f = to_file (st);
-  off_t r;
+  off_t r = -1;
 
   if (!in_range (limit, 0))
     return -1;
-
-  *hole = false;
-  *end = limit;
-  if (!may (&f->can_extent))
-    return 0;
-
-  r = lseek (f->fd, offset, SEEK_DATA);
-  if (r == -1 && errno == ENXIO) {      /* no data up to the end */
-    *hole = true;
-    return 0;
+  if (may (&f->can_extent)) {
+    /* What begins right here is not what was looked for; so it is the
+     * other.  (More than twice only while others write and punch here.)
+     */
+    while ((r = lseek (f->fd, offset, *hole ? SEEK_DATA : SEEK_HOLE)) ==
+           (off_t) offset)
+      *hole = !*hole;
+    if (r == -1 && errno == ENXIO)
+      return extent_at_end (f, offset, limit, hole, end);
+    if (r == -1) {
+      if (errno == EINVAL)      /* the system does not know SEEK_DATA */
+        errno = EOPNOTSUPP;
+      normalise (&f->can_extent);
+      if (errno != ENOTSUP)
+        return -1;
+    }
   }
-  if (r > (off_t) offset) {
-    *hole = true;
-    *end = (uint64_t) r < limit ? (uint64_t) r : limit;
-    return 0;
-  }
-  if (r == (off_t) offset)
-    r = lseek (f->fd, offset, SEEK_HOLE);
-  if (r == -1) {
-    if (errno == EINVAL)        /* the system does not know SEEK_DATA */
-      errno = EOPNOTSUPP;
-    normalise (&f->can_extent);
-    return errno == ENOTSUP ? 0 : -1;
-  }
-  /* Somebody may have punched a hole between the two calls; data is
-   * never a wrong answer.
-   */
-  if (r > (off_t) offset && (uint64_t) r < limit)
-    *end = r;
+  if (r == -1)                  /* nobody knows */
+    *hole = false;
+  *end = r != -1 && (uint64_t) r < limit ? (uint64_t) r : limit;
   return 0;
 }
 

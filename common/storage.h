@@ -75,8 +75,10 @@ struct storage_ops {
   int (*provision) (struct storage *, uint64_t offset, uint64_t length);
 
   /* Is the file at offset a hole (reads as zeros and takes no space) or
-   * data, and up to where (*end, at most limit)?  A storage that does
-   * not know says data up to limit.  offset < limit <= size.
+   * data, and up to where (*end, at most limit)?  If it goes on behind
+   * *end, the other begins there.  *hole is also what the caller takes it
+   * for, which changes nothing but the time it takes.  A storage that
+   * does not know says data up to limit.  offset < limit <= size.
    */
   int (*extent) (struct storage *, uint64_t offset, uint64_t limit,
                  bool *hole, uint64_t *end);

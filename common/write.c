@@ -174,27 +174,41 @@ vdi_write (struct vdi *vdi, const void *buf, size_t count, uint64_t offset,
 
 /*------------------------------------------------------------------*/
 
+/* Punch or zero.  Even if it fails a part may have been done, and only
+ * afterwards may be forgotten what was data there: see known.h.
+ */
+static int
+make_hole (struct vdi *vdi, const struct run *run,
+           int (*how) (struct storage *, uint64_t offset, uint64_t length,
+                       struct vdi_error *),
+           struct vdi_error *error)
+{
+  struct image *img = vdi->levels[0];
+  const int r = how (img->st, run->file_offset, run->length, error);
+
+  known_forget (&img->known, run->file_offset, run->length);
+  return r;
+}
+
 /* Make a range of the file read as zeros. */
 static int
 zero_in_place (struct vdi *vdi, const struct run *run, unsigned flags,
                struct vdi_error *error)
 {
-  struct storage *st = vdi->levels[0]->st;
-
   if (begin (vdi, error) == -1)
     return -1;
   if (flags & VDI_MAY_TRIM) {
-    if (storage_punch (st, run->file_offset, run->length, error) == 0)
+    if (make_hole (vdi, run, storage_punch, error) == 0)
       return 0;
     if (error->err != ENOTSUP)
       return -1;
   }
-  if (storage_zero (st, run->file_offset, run->length, error) == 0)
+  if (make_hole (vdi, run, storage_zero, error) == 0)
     return 0;
   if (error->err != ENOTSUP || (flags & VDI_FAST))
     return -1;
-  return storage_write_zeroes (st, run->file_offset, run->length, "data",
-                               error);
+  return storage_write_zeroes (vdi->levels[0]->st, run->file_offset,
+                               run->length, "data", error);
 }
 
 /* Does the piece cover all of its block that belongs to the disk? */
@@ -298,8 +312,7 @@ vdi_trim (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
       continue;
     if (begin (vdi, error) == -1)
       return -1;
-    if (storage_punch (vdi->levels[0]->st, run.file_offset, run.length,
-                       error) == -1) {
+    if (make_hole (vdi, &run, storage_punch, error) == -1) {
       if (error->err != ENOTSUP)
         return -1;
       chain_debug (vdi, "trim: %s", error->message);

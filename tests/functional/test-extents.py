@@ -3,6 +3,8 @@
 QEMU sees it in the file."""
 
 import json
+import os
+import random
 
 import nbd
 
@@ -88,6 +90,67 @@ def test_as_qemu_sees_it():
     assert [e[:3] for e in direct] == [e[:3] for e in ours], (direct, ours)
     for start, length, data, zero in ours:
         assert data != zero
+
+
+def file_holes(image):
+    """What the kernel says of the file, seen through its map: the extents
+    of the disk."""
+    i = vdi.Image(image)
+    fd = os.open(image, os.O_RDONLY)
+    pieces = []
+
+    def next_of(whence, offset, end):
+        try:
+            return min(os.lseek(fd, offset, whence), end)
+        except OSError:
+            return end
+
+    for block in range(i.n_blocks):
+        pos, end = block * M, (block + 1) * M
+        if block not in i.allocated():
+            pieces.append([pos, M, False, True])
+            continue
+        base = i.block_offset(i.map[block]) - pos
+        while pos < end:
+            data = next_of(os.SEEK_DATA, base + pos, base + end) - base
+            if data > pos:
+                pieces.append([pos, data - pos, False, True])
+            pos = data
+            if pos < end:
+                hole = next_of(os.SEEK_HOLE, base + pos, base + end) - base
+                pieces.append([pos, hole - pos, True, False])
+                pos = hole
+    os.close(fd)
+    return [(p, n, DATA if data else HOLE) for p, n, data, _ in
+            merged(pieces)]
+
+
+def test_stays_exact():
+    """What was found out once is not said of what has become a hole since,
+    nor the other way round: at every moment as the kernel says, as a whole
+    and in one extent after the other."""
+    image = aligned(size=24 * M)
+    rng = random.Random(7)
+    with vditest.serve(image, "commit=0") as s:
+        h = s.connect()
+        for n in range(120):
+            block = rng.randrange(24)
+            offset, count = rng.choice([
+                (block * M, M), (block * M, M), (block * M + 256 * K, 64 * K),
+                (block * M, min(3, 24 - block) * M)])
+            act = rng.choice([h.trim, h.zero, lambda c, o: h.pwrite(
+                b"x" * c, o)])
+            try:
+                act(count, offset)
+            except nbd.Error:
+                if act != h.trim:
+                    raise
+            got = vditest.extents(h)
+            want = file_holes(image)
+            assert got == want, (n, got, want)
+            if n % 10 == 0:
+                got = vditest.extents(h, flags=nbd.CMD_FLAG_REQ_ONE)
+                assert got == want, (n, got, want)
 
 
 def test_nbdinfo():

@@ -175,6 +175,7 @@ memory_extent (struct storage *st, uint64_t offset, uint64_t limit,
                bool *hole, uint64_t *end)
 {
   struct memory *mem = lock (st);
+  const bool guess = *hole;
   uint64_t pos = offset;
 
   while (pos < limit) {
@@ -191,7 +192,11 @@ memory_extent (struct storage *st, uint64_t offset, uint64_t limit,
     pos = MIN (stop, limit);
   }
   *end = pos;
-  return unlock (mem, 0);
+  mem->asked += *hole == guess ? 1 : 2;
+  unlock (mem, 0);
+  if (mem->meanwhile)
+    mem->meanwhile (mem);
+  return 0;
 }
 
 static int

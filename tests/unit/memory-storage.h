@@ -38,6 +38,10 @@ struct memory {
   char log[256];
 
   unsigned changes;             /* calls that changed something */
+  unsigned asked;               /* what is a hole; a wrong guess is two */
+
+  /* Called between finding out what is a hole and saying so. */
+  void (*meanwhile) (struct memory *);
   unsigned open;                /* storages */
 };
 

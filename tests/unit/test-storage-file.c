@@ -215,11 +215,18 @@ count_extents (struct storage *st, uint64_t size, uint64_t *holes)
 {
   uint64_t offset = 0, end;
   unsigned n = 0;
-  bool hole;
+  bool hole, other;
 
   *holes = 0;
   while (offset < size) {
+    uint64_t other_end;
+
+    /* What it is taken for makes no difference. */
+    hole = false;
+    other = true;
     OK (storage_extent (st, offset, size, &hole, &end, &error));
+    OK (storage_extent (st, offset, size, &other, &other_end, &error));
+    CHECK (other == hole && other_end == end);
     CHECK (end > offset && end <= size);
     if (hole) {
       *holes += end - offset;
@@ -238,7 +245,7 @@ test_file (void)
   struct storage *st, *st2;
   uint64_t size, end, holes;
   struct stat sb;
-  bool hole;
+  bool hole = false;
 
   OK (storage_create_file (name, true, &st, &error));
   CHECK (storage_create_file (name, true, &st2, &error) == -1);
@@ -395,7 +402,7 @@ test_block_device (void)
   char device[64];
   struct storage *st;
   uint64_t size, end;
-  bool hole;
+  bool hole = true;
   int fd;
 
   make_file (name, 4 * M);

@@ -232,7 +232,7 @@ test_failures (void)
 {
   uint8_t buf[100] = { 0 };
   uint64_t u;
-  bool b;
+  bool b = false;
 
   SCRIPT (-EIO);
   FAILS (storage_read (&st, buf, 100, 12, "header", &error), EIO,
@@ -297,7 +297,7 @@ test_extent (void)
   static const uint64_t bad[] = { 0, 4, 5, 11, UINT64_MAX };
   struct vdi_error error;
   uint64_t end;
-  bool hole;
+  bool hole = false;
   size_t i;
 
   SCRIPT (0);

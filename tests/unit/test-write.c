@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Writing, zeroing, trimming, FUA and extents of one image:
- * common/write.c and extents.c.
- */
+/* Writing, zeroing, trimming and FUA of one image: common/write.c. */
 #include <config.h>
 
 #include <errno.h>
@@ -182,69 +180,6 @@ test_not_writable (void)
   finish ();
 }
 
-/*------------------------------------------------------------------*/
-
-static char extents[1000];
-static uint64_t covered;
-
-static int
-note (void *opaque, uint64_t offset, uint64_t length, unsigned type)
-{
-  const size_t len = strlen (extents);
-
-  (void) opaque;
-  CHECK (offset == covered);
-  covered = offset + length;
-  snprintf (extents + len, sizeof extents - len, "%s%llu:%s", len ? " " : "",
-            (unsigned long long) length / K,
-            type == 0 ? "data" : type == 3 ? "hole" : "odd");
-  return 0;
-}
-
-static void
-check_extents (uint64_t offset, uint64_t count, bool one,
-               const char *expected)
-{
-  extents[0] = '\0';
-  covered = offset;
-  OK (vdi_extents (vdi, count, offset, one, note, NULL, &error));
-  if (strcmp (extents, expected) != 0) {
-    fprintf (stderr, "extents are \"%s\", not \"%s\"\n", extents, expected);
-    exit (1);
-  }
-}
-
-static int
-refuse (void *opaque, uint64_t offset, uint64_t length, unsigned type)
-{
-  (void) offset;
-  (void) length;
-  (void) type;
-  return vdi_set_error (opaque, ENOMEM, "enough");
-}
-
-static void
-test_extents (void)
-{
-  make ();
-  check_extents (0, N * B, false, "2048:hole");
-  write_bytes (vdi, 5 * B, B, 1, 0);    /* out of order: 5, 4, 6 */
-  write_bytes (vdi, 4 * B, B, 1, 0);
-  write_bytes (vdi, 6 * B, B, 1, 0);
-  check_extents (0, N * B, false, "256:hole 192:data 1600:hole");
-  check_extents (0, N * B, true, "256:hole");
-  check_extents (4 * B + K, 10 * K, false, "10:data");
-  check_extents (6 * B, 2 * B, true, "64:data");
-  write_bytes (vdi, 9 * B, 4 * K, 1, 0);        /* the rest is not written */
-  /* The storage's holes are whole pages; data begin at 1 K in one. */
-  check_extents (8 * B, 3 * B, false, "64:hole 7:data 121:hole");
-  OK (vdi_trim (vdi, B, 5 * B, 0, &error));
-  check_extents (4 * B, 3 * B, false, "67:data 60:hole 65:data");
-  FAILS (vdi_extents (vdi, B, 0, false, refuse, &error, &error), ENOMEM);
-  OK (vdi_cache (vdi, N * B, 0, &error));
-  finish ();
-}
-
 int
 main (void)
 {
@@ -254,6 +189,5 @@ main (void)
   test_zero ();
   test_zero_error ();
   test_not_writable ();
-  test_extents ();
   return 0;
 }
