@@ -12,7 +12,24 @@
 
 #include "chain.h"
 
-/* The run at pos, within one block of the image that decides. */
+/* How far from pos does the image have nothing, or zeros?  Most of a large
+ * disk is like that.
+ */
+static uint64_t
+nothing_until (const struct image *img, uint64_t pos, uint64_t end)
+{
+  uint64_t block = pos >> img->block_shift;
+  const uint64_t last = (end - 1) >> img->block_shift;
+
+  while (block <= last &&
+         !vdi_entry_is_allocated (blockmap_get (&img->map, block)))
+    block++;
+  return MIN (block << img->block_shift, end);
+}
+
+/* The run at pos, within one block of the image that decides; but where
+ * even the last one has nothing, as far as it goes on so.
+ */
 static struct run
 run_in_block (const struct vdi *vdi, size_t level, uint64_t pos, uint64_t end)
 {
@@ -20,16 +37,19 @@ run_in_block (const struct vdi *vdi, size_t level, uint64_t pos, uint64_t end)
 
   for (; level < vdi->depth; level++) {
     const struct image *img = vdi->levels[level];
+    const uint64_t limit = MIN (pos + run.length, img->size);
     struct piece p;
 
     if (pos >= img->size)       /* a parent smaller than its child */
       break;
-    p = piece_at (pos, MIN (pos + run.length, img->size), img->block_shift);
+    p = piece_at (pos, limit, img->block_shift);
     run.length = p.length;
     run.place = image_locate (img, p.block, p.in_block, &run.length,
                               &run.file_offset);
     run.level = level;
-    if (run.place != PLACE_FREE)
+    if (run.place == PLACE_FREE && level == vdi->depth - 1)
+      run.length = nothing_until (img, pos, limit) - pos;
+    else if (run.place != PLACE_FREE)
       return run;
   }
   run.place = PLACE_ZERO;       /* nobody has it */
