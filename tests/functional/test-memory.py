@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Memory: an image costs its map and little more, and a hostile one no more
-than its file."""
+"""Memory: an image costs what there is to know of its map and little more,
+and a hostile one no more than what its file holds."""
 
 import os
 import resource
+import struct
+import time
+
+import nbd
 
 import vdi
 import vditest
@@ -40,12 +44,31 @@ def plain():
         vditest.skip("the sanitizers' memory is not ours")
 
 
+def in_no_order(image):
+    """Set the whole map, each index once."""
+    i = vdi.Image(image)
+    n = i.n_blocks
+    with open(image, "r+b") as f:
+        f.seek(i.map_off)
+        for start in range(0, n, 65536):
+            f.write(struct.pack("<%dI" % (min(n, start + 65536) - start), *(
+                b * 2654435761 % n
+                for b in range(start, min(n, start + 65536)))))
+        f.truncate(i.data_off + n * i.stride)
+    vdi.patch(image, n_alloc=n)
+
+
 def test_5t():
+    """Empty, it costs nothing; at worst it costs its map."""
     plain()
     base = idle()
     image = vditest.make_vdi(size=5 * T)
-    map_size = 4 * vdi.Image(image).n_blocks
-    limit = map_size * 13 // 10 + 8 * M
+    check_5t(base, image, 8 * M)
+    in_no_order(image)
+    check_5t(base, image, 4 * vdi.Image(image).n_blocks + 8 * M)
+
+
+def check_5t(base, image, limit):
     for readonly in True, False:
         with vditest.serve(image, readonly=readonly) as s:
             h = s.connect()
@@ -57,6 +80,51 @@ def test_5t():
             print("5 TiB, %s: %d KiB over idle, %d allowed" % (
                 "read" if readonly else "written", used // K, limit // K))
             assert used <= limit, (used, limit)
+
+
+def test_map_is_a_hole():
+    """4 KiB on the disk, 1 GiB of map, with a block of the map here and
+    there: what is there is served, and takes what it is worth."""
+    plain()
+    base = idle()
+    image = vdi.make(vditest.path("sparse.vdi"), size=8 * M,
+                     blocks={0: b"first" * 1000})
+    data = vdi.Image(image).block(0)
+    map_off = vdi.Image(image).map_off
+    n = 1 << 28
+    vdi.patch(image, n_blocks=n, disk_size=n * M, data_off=n * 4 + M)
+    with open(image, "r+b") as f:
+        f.truncate(n * 4 + M)
+        f.seek(n * 4 + M)
+        f.write(data)
+        for at in range(64 * M, 1024 * M, 64 * M):
+            f.seek(at)
+            f.write(b"\xff" * 4096)     # FREE
+    if os.stat(image).st_blocks * 512 > 64 * M:
+        vditest.skip("this file system has no holes")
+    before = os.stat(image)
+    with vditest.serve(image, readonly=True) as s:
+        h = s.connect()
+        assert h.pread(M, 0) == data
+        assert h.pread(M, (n - 1) * M) == data
+        first = (64 * M - map_off) // 4
+        assert h.pread(M, (first - 1) * M) == data
+        assert h.pread(M, first * M) == bytes(M)
+        assert h.pread(M, (first + 1023) * M) == bytes(M)
+        assert h.pread(M, (first + 1024) * M) == data
+        assert "another block" in s.log(), s.log()
+        used = rss(s) - base
+        print("1 GiB of map, a hole: %d KiB over idle" % (used // K))
+        assert used < 16 * M, used
+    with vditest.serve(image) as s:
+        try:
+            s.connect()
+            raise AssertionError("could be opened for writing")
+        except nbd.Error:
+            pass
+    after = os.stat(image)
+    assert (before.st_mtime_ns, before.st_blocks) == \
+        (after.st_mtime_ns, after.st_blocks)
 
 
 def test_hostile():

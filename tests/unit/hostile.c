@@ -18,7 +18,7 @@
 #define BLOCK UINT64_C (4096)           /* of the images before they were */
 #define BLOCKS 8u                       /* made wrong */
 #define SECTOR UINT64_C (512)
-#define WHOLE_DISK (UINT64_C (1) << 20) /* disks that are read as a whole */
+#define WHOLE_DISK (UINT64_C (2) << 20) /* disks that are read as a whole */
 
 #define ARRAY_SIZE(a) (sizeof (a) / sizeof ((a)[0]))
 

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 
 #include "bytes.h"
+#include "checked.h"
 #include "format.h"
 #include "hostile.h"
 #include "test.h"
@@ -308,6 +309,86 @@ test_many (const struct disk *base, unsigned rounds)
   }
 }
 
+/*------------------------------------------------------------------*/
+/* Maps so long that pages of them are remembered in a few words */
+
+#define LONG 2560u              /* two pages of 1024 and a half */
+
+/* The first page in order, the second free, the rest of all kinds. */
+static struct disk
+make_long (void)
+{
+  struct vdi_header h = plain;
+  struct hostile_file f = { .size = 0 };
+  uint32_t block, entry;
+  uint64_t i;
+
+  h.block_size = SECTOR;
+  h.n_blocks = LONG;
+  h.n_alloc = 1024 + 256;
+  h.disk_size = LONG * SECTOR;
+  h.data_off = h.map_off + 4 * LONG;
+  f.size = vdi_length_for (&h, h.n_alloc);
+  f.bytes = malloc (f.size);
+  CHECK (f.bytes != NULL);
+  for (i = 0; i < f.size; ++i)
+    f.bytes[i] = 1 + (i / SECTOR * 7 + i) % 255;
+  vdi_header_encode (&h, f.bytes);
+  for (block = 0; block < LONG; ++block) {
+    if (block < 1024)
+      entry = block;
+    else if (block < 2048 || block % 2 == 0)
+      entry = VDI_FREE;
+    else
+      entry = 1024 + (block - 2048) / 2;
+    put_le32 (f.bytes + vdi_entry_offset (&h, block), entry);
+  }
+  return (struct disk) { "long", { f }, 1 };
+}
+
+static void
+set_page (struct disk *d, uint32_t page, uint8_t c)
+{
+  const struct vdi_header h = header_of (&d->level[0]);
+  const uint64_t from = vdi_entry_offset (&h, 1024 * page);
+  const uint64_t to = MIN (from + 4096, h.data_off);
+
+  memset (d->level[0].bytes + from, c, to - from);
+}
+
+/* Zeros where the map was, or nothing; and one entry changed beside it. */
+static void
+test_long (const struct disk *base)
+{
+  const struct vdi_header h = header_of (&base->level[0]);
+  static const uint32_t blocks[] = { 0, 1, 1023, 1024, 1025, 2047, 2048,
+                                     LONG - 1 };
+  static const uint8_t fill[] = { 0, 0xff, 0xfe, 0x01 };
+  unsigned page, i, j;
+
+  for (page = 0; page < 3; ++page)
+    for (i = 0; i < ARRAY_SIZE (fill); ++i) {
+      struct disk d = copy_disk (base);
+
+      set_page (&d, page, fill[i]);
+      hostile_test (d.level, d.nr, &tally);
+      for (j = 0; j < ARRAY_SIZE (blocks); ++j)
+        mutate (&d, 0, vdi_entry_offset (&h, blocks[j]),
+                hostile (random_below (NR_HOSTILE), LONG));
+      free_disk (&d);
+    }
+  for (j = 0; j < ARRAY_SIZE (blocks); ++j)
+    for (i = 0; i < NR_HOSTILE; ++i)
+      mutate (base, 0, vdi_entry_offset (&h, blocks[j]), hostile (i, 1024));
+  for (i = 0; i <= h.n_alloc; i += 64) { /* the file cut */
+    struct disk d = copy_disk (base);
+
+    set_length (&d.level[0], vdi_length_for (&h, i));
+    hostile_test (d.level, d.nr, &tally);
+    free_disk (&d);
+  }
+}
+
 /* The sanitizers map their memory all at once. */
 static void
 limit_memory (void)
@@ -320,11 +401,25 @@ limit_memory (void)
 #endif
 }
 
+/* Neither all nor none of anything, else this tests nothing. */
+static void
+check_tally (const struct disk *d, unsigned least)
+{
+  printf ("%s: %u tried, %u refused, %u served, of which %u damaged, %u"
+          " written to\n", d->what, tally.tried, tally.refused, tally.served,
+          tally.damaged, tally.written);
+  CHECK (tally.tried > least);
+  CHECK (tally.refused + tally.served == tally.tried);
+  CHECK (tally.damaged > tally.tried / 10);
+  CHECK (tally.written > tally.tried / 20);
+}
+
 int
 main (void)
 {
   struct disk disks[] = { make_plain (), make_fixed (), make_old (),
                           make_child () };
+  struct disk long_disk;
   size_t i;
 
   limit_memory ();
@@ -337,16 +432,15 @@ main (void)
     test_maps (&disks[i]);
     test_lengths (&disks[i]);
     test_many (&disks[i], 3000);
-    printf ("%s: %u tried, %u refused, %u served, of which %u damaged, %u"
-            " written to\n", disks[i].what, tally.tried, tally.refused,
-            tally.served, tally.damaged, tally.written);
-    /* Neither all nor none of anything, else this tests nothing. */
-    CHECK (tally.tried > 4000);
-    CHECK (tally.refused + tally.served == tally.tried);
+    check_tally (&disks[i], 4000);
     CHECK (tally.refused > tally.tried / 10);
-    CHECK (tally.damaged > tally.tried / 10);
-    CHECK (tally.written > tally.tried / 10);
     free_disk (&disks[i]);
   }
+
+  tally = (struct hostile_tally) { 0 };
+  long_disk = make_long ();
+  test_long (&long_disk);
+  check_tally (&long_disk, 300);
+  free_disk (&long_disk);
   return 0;
 }

@@ -15,12 +15,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void
 make (struct pending *p, struct blockmap *map, uint32_t n)
 {
-  memset (map, 0, sizeof *map);
-  map->n = n;
-  map->entries = malloc (n * sizeof *map->entries);
-  CHECK (map->entries != NULL);
-  for (uint32_t i = 0; i < n; i++)
-    atomic_init (&map->entries[i], VDI_FREE);
+  CHECK (blockmap_new (map, n) == 0);
   CHECK (pending_init (p, map, &lock) == 0);
   CHECK (p->lock == &lock);
 }
