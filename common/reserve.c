@@ -446,8 +446,9 @@ lower_count (struct reserve *r, uint32_t next, struct vdi_error *error)
   if (target_set_length (r->target, vdi_length_for (&r->img->header, next),
                          error) == -1)
     return error->err == ENOTSUP ? 0 : -1; /* a device keeps its size */
-  /* So that the next one who appends need not sync. */
-  if (r->target->cut && target_sync_length (r->target, error) == -1)
+  /* At the end of all, and so that the next one who appends need not. */
+  if (r->target->cut && !MUTANT (cut_not_synced) &&
+      target_sync_length (r->target, error) == -1)
     return -1;
   r->tail_is_zero = r->img->st->grows_zero;
   return 0;

@@ -135,7 +135,7 @@ fault_call (void *opaque, struct disk *d, enum disk_call call,
     f->count = DISK_SECTOR;     /* sectors are atomic here, too */
   }
   f->late = armed_fault == FAULT_LATE;
-  if (call == DISK_SYNC)
+  if (call == DISK_SYNC || (f->durable && f->late))
     world->poisoned = (uint8_t) (1 << coop_self ());
   armed_fault = FAULT_NONE;
 }
