@@ -178,7 +178,8 @@ memory_extent (struct storage *st, uint64_t offset, uint64_t limit,
   const bool guess = *hole;
   uint64_t pos = offset;
 
-  while (pos < limit) {
+  *hole = false;
+  while (pos < MIN (limit, mem->size)) {
     const uint64_t start = ROUND_DOWN (pos, 4096);
     const uint64_t stop = MIN (start + 4096, mem->size);
     bool zero = true;

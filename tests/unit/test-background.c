@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The thread that commits what is deferred: common/background.c; and
- * flushes of many threads at once, for ThreadSanitizer.
+/* The thread that works ahead and cleans up: common/background.c; and
+ * writes and flushes of many threads at once, for ThreadSanitizer.
  */
 #include <config.h>
 
@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "background.h"
+#include "chain.h"
 #include "disk-in-memory.h"
 
 #define B 4096
@@ -50,22 +52,48 @@ worker (void *number)
   return NULL;
 }
 
-int
-main (void)
+static void
+open_image (void)
 {
   const struct memory_image image = { .disk_size = N * B, .block_size = B };
-  struct vdi_options options;
   struct storage *st;
-  pthread_t threads[THREADS];
-  unsigned i;
-  time_t end;
+  struct vdi_options options;
 
   memory_make_image (&m, &image);
   vdi_options_init (&options);
   st = memory_storage_open (&m, "disk.vdi");
   OK (vdi_open_storage (&st, 1, &options, &vdi, &error));
   OK (vdi_make_writable (vdi, &error));
+}
 
+static void
+close_image (void)
+{
+  /* Only then nobody else uses the image. */
+  commit_wake_with (vdi->levels[0]->commit, NULL, NULL);
+  background_stop (vdi->background);
+  vdi->background = NULL;
+  close_checked (vdi);
+  memory_free (&m);
+}
+
+/* Wait until it is so; only what hangs is not so in the end. */
+#define UNTIL(cond)                                     \
+  do {                                                  \
+    const time_t end = time (NULL) + 600;               \
+                                                        \
+    while (!(cond) && time (NULL) < end)                \
+      usleep (1000);                                    \
+    CHECK (cond);                                       \
+  } while (0)
+
+static void
+test_many_threads (void)
+{
+  pthread_t threads[THREADS];
+  unsigned i;
+
+  open_image ();
   for (i = 0; i < THREADS; i++)
     CHECK (pthread_create (&threads[i], NULL, worker,
                            (void *) (uintptr_t) i) == 0);
@@ -74,26 +102,97 @@ main (void)
   for (i = 0; i < N; i++)
     check_bytes (vdi, (uint64_t) i * B, B, i % THREADS);
   CHECK (count () == N);
-  close_checked (vdi);
-  memory_free (&m);
+  close_image ();
+}
 
-  /* The reserve goes back by itself after a quiet second. */
-  memory_make_image (&m, &image);
-  st = memory_storage_open (&m, "disk.vdi");
-  OK (vdi_open_storage (&st, 1, &options, &vdi, &error));
-  OK (vdi_make_writable (vdi, &error));
+/* The reserve goes back by itself after two quiet seconds. */
+static void
+test_gives_back (void)
+{
+  unsigned i = 0;
+
+  open_image ();
   /* It may have gone before we look: then there is another one. */
-  i = 0;
   do {
     CHECK (i < N);
     write_bytes (vdi, (uint64_t) i * B, 1, 1, 0);
   }
   while (count () == ++i);
-  end = time (NULL) + 600;      /* only a hang takes so long */
-  while (count () > i && time (NULL) < end)
-    usleep (10 * 1000);
-  CHECK (count () == i);
-  close_checked (vdi);
-  memory_free (&m);
+  UNTIL (count () == i);
+  close_image ();
+}
+
+/*------------------------------------------------------------------*/
+
+/* What the thread does; the linker puts this in vdi_background's place
+ * (Makefile.am).
+ */
+extern int __real_vdi_background (struct vdi *, unsigned, struct vdi_error *);
+extern int __wrap_vdi_background (struct vdi *, unsigned, struct vdi_error *);
+static _Atomic unsigned refills; /* without a second having passed */
+static _Atomic unsigned seconds;
+
+int
+__wrap_vdi_background (struct vdi *v, unsigned s, struct vdi_error *e)
+{
+  const int r = __real_vdi_background (v, s, e);
+
+  /* After it has been done. */
+  if (s == 0)
+    refills++;
+  seconds += s;
+  return r;
+}
+
+/* It is woken, and does what is asked of it soon, not in a second. */
+static void
+test_wake (void)
+{
+  unsigned i, had;
+
+  open_image ();
+  refills = 0;
+  /* By then it was woken more than once. */
+  for (i = 0; i < N / 2 && refills == 0; i++)
+    write_bytes (vdi, (uint64_t) i * B, 1, 1, 0);
+  UNTIL (refills > 0);
+  /* And it has not forgotten the time. */
+  had = seconds;
+  UNTIL (seconds > had);
+  close_image ();
+}
+
+static void
+test_start_and_stop (void)
+{
+  struct background *bg;
+  unsigned i, had;
+
+  open_image ();
+  background_stop (NULL);
+  for (i = 0; i < 100; i++) {
+    OK (background_start (vdi, &bg, &error));
+    if (i % 2)
+      background_wake (bg);
+    background_stop (bg);
+  }
+  /* However often it is woken, it is not less awake afterwards. */
+  OK (background_start (vdi, &bg, &error));
+  for (i = 0; i < 1000; i++)
+    background_wake (bg);
+  had = refills;
+  background_wake (bg);
+  UNTIL (refills > had);
+  background_stop (bg);
+  close_image ();
+}
+
+int
+main (void)
+{
+  test_many_threads ();
+  test_gives_back ();
+  test_wake ();
+  test_start_and_stop ();
   return 0;
 }

@@ -123,6 +123,30 @@ test_bound (uint32_t blocks)
   finish ();
 }
 
+/* Whoever has the time makes the reserve larger before it is needed: then
+ * writing does nothing but writing.
+ */
+static void
+test_ahead (void)
+{
+  uint32_t i, refills = 0, before;
+
+  make (4096);
+  vdi = open_writable (&m);
+  write_bytes (vdi, 0, 1, 0, 0);
+  for (i = 1; i < 1000; i++) {
+    memset (m.log, 0, sizeof m.log);
+    write_bytes (vdi, i * B, 1, 0, 0);
+    CHECK (strcmp (m.log, "ww") == 0);
+    before = memory_count (&m);
+    OK (vdi_background (vdi, 0, &error));
+    refills += memory_count (&m) > before;
+    check_file ();
+  }
+  CHECK (refills > 5 && refills < 50);
+  finish ();
+}
+
 /* The first write puts the count right, before anything else happens. */
 static void
 test_begin (uint32_t count)
@@ -484,6 +508,7 @@ main (void)
   test_bound (64);
   test_bound (1000);
   test_bound (5000);
+  test_ahead ();
   test_begin (5);
   test_begin (3);
   test_begin (20);
