@@ -252,7 +252,8 @@ commit_take_index (struct commit *c, struct new_block *nb)
     got = false;
   }
   pthread_mutex_unlock (&r->lock);
-  nb->whole = !(c->base && nb->zeroed);
+  if (got)
+    nb->whole = !(c->base && nb->zeroed);
   return got;
 }
 
