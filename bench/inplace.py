@@ -21,7 +21,8 @@ def workloads(size):
     seconds = "--seconds=%g" % size["seconds"]
     raw = ("raw", 0.97)
     for cycle, what in (("r", "read"), ("w", "write")):
-        for depth, connections in ((1, 1), (32, 1), (32, 4), (32, 16)):
+        for depth, connections in ((1, 1), (32, 1), (32, 2), (32, 4),
+                                   (32, 8), (32, 16)):
             args = ("--cycle=" + cycle, "--depth=%d" % depth,
                     "--connections=%d" % connections, seconds)
             where = "depth %d" % depth
@@ -29,10 +30,12 @@ def workloads(size):
                 where += ", %d connections" % connections
             yield in_place("place-%s-4k-%d-%d" % (what, depth, connections),
                            "random %s 4 KiB, %s" % (what, where), "/s",
-                           "--random", *args, readme=connections != 4,
+                           "--random", *args, readme=connections in (1, 16),
                            targets=(raw, ("raw cpu", 1.05)),
                            curve=depth == 32 and
                            ("connections", what, connections))
+            if connections in (2, 8):   # for the curve
+                continue
             yield in_place("place-%s-1m-%d-%d" % (what, depth, connections),
                            "sequential %s 1 MiB, %s" % (what, where),
                            "MiB/s", "--size=1M", *args, targets=(raw,),

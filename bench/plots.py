@@ -139,6 +139,6 @@ def ratios(rows):
         "set title 'This plugin beside others: right of 1 it is better'",
         "set ytics (%s)" % ticks, "set logscale x", "set grid",
         "set xrange [0.02:200]", "set yrange [0:%d]" % (len(rows) + 1),
-        "set key below horizontal", "set lmargin 60",
+        "set key below horizontal", "set lmargin 68",
         "set arrow from 1, graph 0 to 1, graph 1 nohead lw 1.5",
         *(["plot " + ", ".join(lines)] if lines else [])]
