@@ -32,8 +32,8 @@ def workloads(size):
                            "random %s 4 KiB, %s" % (what, where), "/s",
                            "--random", *args, readme=connections in (1, 16),
                            targets=(raw, ("raw cpu", 1.05)),
-                           curve=depth == 32 and
-                           ("connections", what, connections))
+                           curve=("connections", what, connections)
+                           if depth == 32 else None)
             if connections in (2, 8):   # for the curve
                 continue
             yield in_place("place-%s-1m-%d-%d" % (what, depth, connections),
