@@ -3,8 +3,8 @@
  *
  * The map is read into a buffer, piece by piece, and only what cannot be
  * said in a few words is kept.  Huge pages are taken only where a whole
- * piece is kept, so memory is at most eight times what the file holds of
- * the map, whatever its header claims.
+ * piece is kept, so memory is at most 16 times what the file holds of the
+ * map, whatever its header claims.
  */
 #include <config.h>
 
@@ -26,7 +26,7 @@
 /* Entries that are read at once: the processor's cache holds them until
  * they are in their place.
  */
-#define PIECE (UINT32_C (64) * BLOCKMAP_PAGE)
+#define PIECE (UINT32_C (32) * BLOCKMAP_PAGE)
 
 #define PAGE_BYTES (4 * BLOCKMAP_PAGE)
 #define HUGE_ENTRIES ((uint32_t) (PAGES_HUGE / 4))

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Loading block maps of every size and kind: common/blockmap-load.c.
- *
- * The files are made up while they are read, so they may be as large as
- * they like.  What must be found in them is found here in the simplest
- * way.
+ * What must be found in them is found here in the simplest way.
  */
 #include <config.h>
 
@@ -16,155 +13,22 @@
 
 #include "bitmap.h"
 #include "blockmap.h"
-#include "checked.h"
+#include "map-file.h"
 #include "test.h"
 
 #define MiB (UINT64_C (1) << 20)
-#define BLOCK 512u
 
 #define ARRAY_SIZE(a) (sizeof (a) / sizeof ((a)[0]))
 
-/*------------------------------------------------------------------*/
-/* A file that has nothing but a map */
-
-struct file {
-  struct storage st;            /* first, so that one is the other */
-  struct vdi_header h;
-  uint32_t blocks;              /* that the file has room for */
-  uint32_t (*entry) (uint32_t block);
-
-  /* Bytes of the file that are not in a hole, nr times start and end;
-   * nr 0 means all.
-   */
-  uint64_t stored[8][2];
-  unsigned nr;
-  bool knows_no_holes;          /* and so calls everything data */
-  bool extent_fails;
-  uint64_t fails_at;            /* reading this byte; 0: none */
-
-  uint64_t bytes_read;
-  unsigned asked;               /* for extents */
-};
-
-/* Up to where is it as at offset? */
-static bool
-is_stored (const struct file *f, uint64_t offset, uint64_t *end)
-{
-  *end = UINT64_MAX;
-  for (unsigned i = 0; i < f->nr; i++) {
-    if (offset < f->stored[i][0]) {
-      *end = f->stored[i][0];
-      return false;
-    }
-    if (offset < f->stored[i][1]) {
-      *end = f->stored[i][1];
-      return true;
-    }
-  }
-  return f->nr == 0;
-}
-
-/* Bytes of one entry or part of it, all stored; returns how many. */
-static size_t
-put_entry (const struct file *f, uint8_t *p, size_t count, uint64_t offset)
-{
-  const uint64_t in_map = offset - f->h.map_off;
-  const uint32_t entry = f->entry (in_map / 4);
-  const size_t first = in_map % 4;
-  size_t i;
-
-  for (i = 0; i < count && first + i < 4; i++)
-    p[i] = entry >> 8 * (first + i);
-  return i;
-}
-
-/* Never all that was asked for, and it may end inside an entry. */
-static ssize_t
-file_pread (struct storage *st, void *buf, size_t count, uint64_t offset)
-{
-  struct file *f = (struct file *) st;
-  uint8_t *p = buf;
-  uint64_t end;
-  size_t done = 0, n;
-
-  if (f->fails_at >= offset && f->fails_at < offset + count) {
-    errno = EIO;
-    return -1;
-  }
-  if (count > 5)
-    count -= count / 5;
-  for (; done < count; done += n) {
-    const bool stored = is_stored (f, offset + done, &end);
-
-    n = MIN (end - offset, count) - done;
-    if (stored)
-      n = put_entry (f, p + done, n, offset + done);
-    else
-      memset (p + done, 0, n);
-  }
-  f->bytes_read += count;
-  return count;
-}
-
 static int
-file_extent (struct storage *st, uint64_t offset, uint64_t limit, bool *hole,
-             uint64_t *end)
-{
-  struct file *f = (struct file *) st;
-
-  f->asked++;
-  CHECK (offset < limit && limit <= vdi_entry_offset (&f->h, f->h.n_blocks));
-  if (f->extent_fails) {
-    errno = EIO;
-    return -1;
-  }
-  *hole = !is_stored (f, offset, end) && !f->knows_no_holes;
-  if (f->knows_no_holes || *end > limit)
-    *end = limit;
-  return 0;
-}
-
-static const struct storage_ops file_ops = {
-  .pread = file_pread, .extent = file_extent,
-};
-
-static struct file
-make_file (uint32_t n, uint32_t map_off, uint32_t blocks,
-           uint32_t (*entry) (uint32_t block))
-{
-  return (struct file) {
-    .st = { .ops = &file_ops, .name = (char *) "/vm/disk.vdi" },
-    .h = { .map_off = map_off, .data_off = map_off + 4 * n,
-           .block_size = BLOCK, .n_blocks = n },
-    .blocks = blocks, .entry = entry,
-  };
-}
-
-/* What a reader of the file finds. */
-static uint32_t
-entry_in (const struct file *f, uint32_t block)
-{
-  const uint64_t offset = vdi_entry_offset (&f->h, block);
-  uint32_t entry = 0;
-  uint64_t end;
-
-  if (is_stored (f, offset, &end) && end >= offset + 4)
-    return f->entry (block);
-  for (unsigned i = 0; i < 4; i++)
-    if (is_stored (f, offset + i, &end))
-      entry |= f->entry (block) & UINT32_C (0xff) << 8 * i;
-  return entry;
-}
-
-static int
-load (struct blockmap *map, struct file *f, struct vdi_error *error)
+load (struct blockmap *map, struct map_file *f, struct vdi_error *error)
 {
   return blockmap_load (map, &f->st, &f->h,
                         vdi_length_for (&f->h, f->blocks), error);
 }
 
 static void
-load_it (struct blockmap *map, struct file *f)
+load_it (struct blockmap *map, struct map_file *f)
 {
   struct vdi_error error;
 
@@ -184,7 +48,7 @@ struct findings {
 
 /* All entries were read, too. */
 static struct findings
-look_over (const struct file *f, const struct blockmap *map)
+look_over (const struct map_file *f, const struct blockmap *map)
 {
   const uint32_t n = f->h.n_blocks;
   struct findings r = { .first_bad = n };
@@ -192,7 +56,7 @@ look_over (const struct file *f, const struct blockmap *map)
 
   CHECK (used != NULL);
   for (uint32_t block = 0; block < n; block++) {
-    const uint32_t entry = entry_in (f, block);
+    const uint32_t entry = map_file_entry (f, block);
 
     CHECK (blockmap_get (map, block) == entry);
     if (entry >= VDI_ZERO)
@@ -210,7 +74,7 @@ look_over (const struct file *f, const struct blockmap *map)
 }
 
 static void
-check_file (struct file *f)
+check_file (struct map_file *f)
 {
   struct findings wanted;
   struct blockmap map;
@@ -226,7 +90,7 @@ check_file (struct file *f)
   if (!map.sound) {
     CHECK (sscanf (map.damage, "block %u is stored at index %u", &block,
                    &entry) == 2);
-    CHECK (block == wanted.first_bad && entry == entry_in (f, block));
+    CHECK (block == wanted.first_bad && entry == map_file_entry (f, block));
     CHECK ((entry >= f->blocks) ==
            (strstr (map.damage, "beyond the end of the file") != NULL));
     CHECK ((wanted.high > f->blocks && wanted.high <= map.n) ==
@@ -305,7 +169,7 @@ static void
 check_kinds (uint32_t map_off, uint32_t blocks)
 {
   for (size_t i = 0; i < ARRAY_SIZE (kinds); i++) {
-    struct file f = make_file (n, map_off, blocks, kinds[i]);
+    struct map_file f = map_file_make (n, map_off, blocks, kinds[i]);
 
     check_file (&f);
   }
@@ -370,7 +234,7 @@ test_many (void)
   n = (1 << 22) + 77;
   for (size_t i = 0; i < ARRAY_SIZE (some); i++)
     for (size_t j = 0; j < ARRAY_SIZE (entries); j++) {
-      struct file f = make_file (n, 512, n, kinds[some[i]]);
+      struct map_file f = map_file_make (n, 512, n, kinds[some[i]]);
 
       odd_block = entries[j] == UINT32_MAX ? UINT32_MAX : 4000000;
       odd_entry = entries[j];
@@ -400,7 +264,7 @@ test_far_apart (void)
 {
   n = (1 << 24) + 1;
   for (odd_entry = 0; odd_entry < 4; odd_entry++) {
-    struct file f = make_file (n, 512, n, far_apart);
+    struct map_file f = map_file_make (n, 512, n, far_apart);
 
     check_file (&f);
   }
@@ -439,10 +303,10 @@ test_nothing_stored (void)
 {
   const uint64_t before = memory ();
   struct blockmap map;
-  struct file f;
+  struct map_file f;
 
   n = 1 << 28;
-  f = make_file (n, 512, 5, all_free);
+  f = map_file_make (n, 512, 5, all_free);
   f.nr = 1;
   f.stored[0][1] = 1;           /* something far in front */
   load_it (&map, &f);
@@ -474,7 +338,7 @@ test_zeros_stored (void)
 
   n = (1 << 24) + 3;
   for (unsigned i = 0; i < 3; i++) {
-    struct file f = make_file (n, 513, 5, all_first);
+    struct map_file f = map_file_make (n, 513, 5, all_first);
 
     odd_block = UINT32_MAX;
     f.knows_no_holes = i == 0;
@@ -498,7 +362,7 @@ test_nothing_to_remember (void)
   n = 1 << 24;
   odd_block = UINT32_MAX;
   for (size_t i = 0; i < ARRAY_SIZE (some); i++) {
-    struct file f = make_file (n, 512, n, some[i]);
+    struct map_file f = map_file_make (n, 512, n, some[i]);
     struct blockmap map;
     struct vdi_error error;
 
@@ -526,7 +390,7 @@ test_something_stored (void)
   odd_block = UINT32_MAX;
   for (size_t i = 0; i < ARRAY_SIZE (map_offs); i++)
     for (size_t j = 0; j < ARRAY_SIZE (some); j++) {
-      struct file f = make_file (n, map_offs[i], n, kinds[some[j]]);
+      struct map_file f = map_file_make (n, map_offs[i], n, kinds[some[j]]);
       static const uint64_t stored[][2] = {
         { 0, 8192 }, { MiB / 2, MiB / 2 + 4096 }, { MiB - 1, MiB + 1 },
         { 2 * MiB, 2 * MiB + 4100 }, { 3 * MiB + 8, 3 * MiB + 99999 },
@@ -552,7 +416,7 @@ test_unreadable (void)
   n = 200000;
   odd_block = UINT32_MAX;
   for (uint64_t at = 512; at < 512 + 4 * n; at += 4 * n / 5) {
-    struct file f = make_file (n, 512, n, in_no_order);
+    struct map_file f = map_file_make (n, 512, n, in_no_order);
 
     f.fails_at = at;
     CHECK (load (&map, &f, &error) == -1 && error.err == EIO);
@@ -565,7 +429,7 @@ test_unreadable (void)
 static void
 check_holes (uint32_t (*kind) (uint32_t))
 {
-  struct file f = make_file (n, 512, n, kind);
+  struct map_file f = map_file_make (n, 512, n, kind);
   uint8_t *used = calloc (n + 1, 1);
   struct blockmap map;
   struct vdi_error error;
@@ -614,10 +478,10 @@ test_set (void)
 {
   struct blockmap map;
   struct vdi_error error;
-  struct file f;
+  struct map_file f;
 
   n = 10000;
-  f = make_file (n, 512, n, with_holes);
+  f = map_file_make (n, 512, n, with_holes);
   load_it (&map, &f);
   blockmap_set (&map, 1025, 0);
   blockmap_set (&map, 5000, VDI_ZERO);
