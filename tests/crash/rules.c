@@ -313,3 +313,22 @@ rules_complaint (const struct rules_report *r, unsigned allowed)
       return r->text[kind];
   return NULL;
 }
+
+const char *
+rules_room_complaint (const struct rules_report *r, uint32_t high)
+{
+  static char text[160];
+  const uint32_t unallocated = r->n - r->entries;
+  uint32_t bound = unallocated / 16;
+
+  if (bound > 256)
+    bound = 256;
+  if (bound < 1)
+    bound = 1;
+  if (r->count <= high || r->n - r->count + bound >= unallocated)
+    return NULL;
+  snprintf (text, sizeof text, "%u of %u blocks are not allocated, but a "
+            "writer that appends at the count %u may add only %u",
+            unallocated, r->n, r->count, r->n - r->count);
+  return text;
+}

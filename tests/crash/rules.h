@@ -66,6 +66,15 @@ struct rules_report {
 extern void rules_check (const uint8_t *bytes, size_t size, uint64_t length,
                          bool child, struct rules_report *);
 
+/* VirtualBox and QEMU append at the count, and VirtualBox refuses the image
+ * for good when that has passed n.  NULL if a writer that appends may add
+ * all blocks that are not allocated but one in 16, at most 256 and at
+ * least one, before that; else what is wrong, in static memory.  Not the
+ * fault of who counted are indexes below high.
+ */
+extern const char *rules_room_complaint (const struct rules_report *,
+                                         uint32_t high);
+
 /* The text of the first finding that is not in allowed; NULL if none. */
 extern const char *rules_complaint (const struct rules_report *,
                                     unsigned allowed);

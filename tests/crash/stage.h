@@ -68,6 +68,7 @@ struct stage {
   unsigned samples;             /* in this session, for keeping one fairly */
   unsigned allowed;             /* RULES_BIT of what the image is anyway */
   bool dense;                   /* no holes when the session began */
+  uint32_t high;                /* highest index + 1 then */
   uint64_t changes_before;      /* calls that change the disk, before it */
 
   struct guest *guest;

@@ -315,6 +315,8 @@ check_image (struct peer *peer)
   rules_check (f.bytes, f.length, f.length, parent != NULL, &report);
   if (rules_complaint (&report, allowed))
     fail ("%s", rules_complaint (&report, allowed));
+  if (rules_room_complaint (&report, report.highest))
+    fail ("%s", rules_room_complaint (&report, report.highest));
   if (peer && !(report.found & RULES_BIT (QEMU_OPEN)) &&
       (peer_check (peer, image, &corruptions, &output) == -1 ||
        corruptions != (report.found & RULES_BIT (SURPLUS) ? 1 : 0)))
