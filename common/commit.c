@@ -13,49 +13,71 @@
  * 1. First write of a session (commit_begin).  Header gets a new
  *    modification UUID and, where a crash left another count, the count
  *    H; sync; then data.  Both are in one sector, so a crash keeps both
- *    or neither.  Lowering N to H frees only indexes no entry names;
- *    raising it is to H, whose blocks lie in the file.
+ *    or neither.  Lowering N to H frees only indexes no entry names; what
+ *    the map says is made durable before, for whoever was killed may have
+ *    moved blocks down (10).  Raising it is to H, whose blocks lie in the
+ *    file.
  *
- * 2. Before an index is used (reserve_more).  The file is made longer,
- *    durably; the header's count covers the new indexes, durably; only then
- *    are they taken.  The first time the file is cut to D + H*T before it
- *    is made longer, so that all beyond is known to read as zeros, even
- *    what an earlier crash left there; a sync makes that durable before
- *    any entry can name it.  After that a durable write of the file's last
- *    byte, and one of the count, are enough, and do not wait for all that
- *    clients have written.
+ * 2. Before an index is used (reserve.c: reserve_more).  The file is made
+ *    longer, durably; the header's count covers the new indexes, durably;
+ *    only then are they taken.  The first time the file is cut to D + H*T
+ *    before it is made longer, so that all beyond is known to read as
+ *    zeros, even what an earlier crash left there; a sync makes that
+ *    durable before any entry can name it.  After that a durable write of
+ *    the file's last byte, and one of the count, are enough, and do not
+ *    wait for all that clients have written.  All this is done ahead, by
+ *    one at a time (the turn), with nothing locked: others take what is
+ *    reserved already.  The file may be longer than the count says by any
+ *    number of blocks; the count may be above what the file's map has by a
+ *    bound (reserve_bound), so that VirtualBox, which appends at the count
+ *    after a crash, does not pass n soon.  Entries that wait for a commit
+ *    are not in the file: so many of them force one.
  *
  * 3. A new block of a base image in such fresh space (commit_publish, not
- *    deferred).  Until its data land it reads as zeros, which is its old
- *    content.  So data and entry need no order on the disk; the entry is
- *    written after the data only so that a killed server, whose writes
- *    the kernel keeps in order, has lost nothing acknowledged.
+ *    whole).  Until its data land it reads as zeros, which is its old
+ *    content.  So data and entry need no order on the disk.  The entry is
+ *    written first, and then the block is everybody's; nobody is answered
+ *    whose block's entry the kernel has not got, so a killed server, whose
+ *    writes the kernel keeps, has lost nothing acknowledged.  If the data
+ *    cannot be written the block stays, and reads as zeros.
  *
  * 4. Every other new block: its old content is not what the
  *    file holds there.  All of it is written, and its entry is kept in
  *    memory until a commit (commit_round): sync; write the entries sampled
  *    before that sync; sync.  A crash keeps the old entry, and so the old
  *    content, or the new one, whose block was durable before.  In a base
- *    image that is a file, such blocks are few (space that a crash or a
- *    failed write left behind), and each has a sync of its own, so that
- *    its entry can be written at once, as in 3.
+ *    image that is a file, such blocks are few (holes that cannot be
+ *    punched), and each has a sync of its own, so that its entry can be
+ *    written at once.
  *
- * 5. Giving the reserve back (give_back_gate_held).  Header's count becomes
- *    H; sync; then the file is cut.  Never while an allocation is under way.
+ * 5. Giving the reserve back (reserve.c: lower_count).  Indexes beyond H
+ *    are not taken any more; header's count becomes H, durably; then the
+ *    file is cut; sync.  Whoever has an index below H goes on meanwhile.
  *
  * 6. A failed sync poisons the image: nothing can be known any more, so
- *    nothing is promised any more (fsyncgate).  Syncs are serialised,
- *    because the kernel reports an error to one caller only.
+ *    nothing is promised any more (fsyncgate).  storage.h says who is told
+ *    of an error; nobody needs to wait for another one's sync.
  *
  * 7. An allocation that failed leaves map and count as they were.  Its
- *    index may hold part of the failed write, so it is never again taken
- *    for fresh.  If it was the entry's write that failed (story 3), the
+ *    index may hold part of the failed write, so it is a hole from then on
+ *    (9).  If it was the entry's write that failed (story 3), the
  *    file may or may not name the index, so it must remain this block's:
  *    the block is allocated all the same, and its entry becomes one of
  *    those that the next commit has to write.
  *
  * 8. Opening and failing write nothing.  So a crash while recovering is
  *    the same crash again.
+ *
+ * 9. Holes, unused indexes below H that an earlier crash or a failed write
+ *    left, are used first.  In a base image they are punched, then a sync;
+ *    only then can an entry name them, and what is there reads as zeros
+ *    whatever happens: they are as good as fresh space (3).  Where they
+ *    cannot be punched, and in a child, they are written whole (4).
+ *
+ * 10. Holes that are left when the image is closed (fill_holes) get the
+ *    last blocks: copy them; sync; write their entries; sync.  A crash
+ *    keeps the old entry or the new one, and the block is complete at both
+ *    places.  The old place is given up only afterwards (5).
  */
 #include <config.h>
 

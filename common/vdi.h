@@ -51,8 +51,9 @@ struct vdi_options {
    */
   unsigned commit_seconds;
 
-  /* Start the thread that does so and that gives reserved space back
-   * after a quiet second, at the first write.  Default true; without
+  /* Start the thread that does so, that makes room for new blocks before
+   * somebody has to wait for it, and that gives what was not needed back
+   * after two quiet seconds, at the first write.  Default true; without
    * it the caller calls vdi_background itself.
    */
   bool background;
@@ -202,7 +203,7 @@ extern int vdi_extents (struct vdi *, uint64_t count, uint64_t offset,
                         struct vdi_error *);
 
 /* What the background thread does, for those who do without it.
- * seconds: how long since the last call.
+ * seconds: how long since the last call; 0: only make room.
  */
 extern int vdi_background (struct vdi *, unsigned seconds,
                            struct vdi_error *);

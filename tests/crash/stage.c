@@ -414,6 +414,21 @@ keep (struct stage *w)
           w->setup.layout[0].sectors * sizeof *w->values);
 }
 
+/* Whoever finds what a killed program left may go on for long. */
+static void
+check_room (struct stage *w)
+{
+  struct rules_report report;
+  const char *complaint;
+
+  if (changes (w->disk) == w->changes_before)
+    return;                     /* it is what the session before left */
+  layout_rules (&w->setup.layout[0], w->crash, &report);
+  complaint = rules_room_complaint (&report, w->high);
+  if (complaint)
+    stage_fail (w, "killed: %s", complaint);
+}
+
 void
 stage_sample (struct stage *w)
 {
@@ -442,21 +457,6 @@ stage_sample (struct stage *w)
 }
 
 /*------------------------------------------------------------------*/
-
-/* Whoever finds what a killed program left may go on for long. */
-static void
-check_room (struct stage *w)
-{
-  struct rules_report report;
-  const char *complaint;
-
-  if (changes (w->disk) == w->changes_before)
-    return;                     /* it is what the session before left */
-  layout_rules (&w->setup.layout[0], w->crash, &report);
-  complaint = rules_room_complaint (&report, w->high);
-  if (complaint)
-    stage_fail (w, "killed: %s", complaint);
-}
 
 /* What a clean close must leave, where anything was written at all: an
  * exact count and length, and no holes.
