@@ -69,7 +69,7 @@ struct stage {
   unsigned allowed;             /* RULES_BIT of what the image is anyway */
   bool dense;                   /* no holes when the session began */
   uint32_t high;                /* highest index + 1 then */
-  uint64_t changes_before;      /* calls that change the disk, before it */
+  uint32_t header;              /* content of the first sector then */
 
   struct guest *guest;
   struct vdi *vdi;
