@@ -4,7 +4,6 @@ mind whether anybody flushed, and where the plugin is told of the end the
 image is exact."""
 
 import os
-import resource
 import signal
 import subprocess
 
@@ -128,62 +127,6 @@ def test_clients_that_come_and_go():
         # Nobody is connected, nothing was flushed; the server dies.
         s.kill()
     written(image, False)
-
-
-def test_file_size_limit():
-    """A limit on the size of files is a full disk, too: EFBIG, which NBD
-    calls ENOSPC or EINVAL, then all goes on."""
-    image = vditest.make_vdi(size=64 * M)
-
-    def limited():
-        # SIGXFSZ would end the process: Popen has undone that Python
-        # ignores it.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (9 * M, 9 * M))
-
-    socket = vditest.path("s")
-    p = subprocess.Popen([vditest.NBDKIT, "-f", "-U", socket, "vdi",
-                          "file=" + image], preexec_fn=limited,
-                         stdin=subprocess.DEVNULL,
-                         stderr=subprocess.DEVNULL)
-    try:
-        vditest.wait_until(lambda: vditest.answers(socket),
-                           "nbdkit did not start", p)
-        h = nbd.NBD()
-        h.connect_unix(socket)
-        want = bytearray(64 * M)
-        refused = 0
-        for n in range(20):
-            data = bytes([n + 1]) * (100 * K)
-            offset = n * 3 * M + 50
-            try:
-                h.pwrite(data, offset)
-            except nbd.Error as e:
-                assert e.errno in ("ENOSPC", "EFBIG", "EINVAL"), e
-                refused += 1
-                got = h.pread(len(data), offset)
-                assert not any(got), "neither all nor nothing"
-            else:
-                want[offset:offset + len(data)] = data
-        # Each block of 1 MiB fits or does not; nine do not fit with the
-        # header.
-        assert refused >= 12 and refused < 20, refused
-        h.pwrite(b"in place", 100)
-        want[100:108] = b"in place"
-        h.flush()
-        assert vditest.read_all(h) == want
-        p.kill()
-        del h
-    finally:
-        p.kill()
-        p.wait()
-    assert vdi.Image(image).read() == want
-    with vditest.serve(image) as s:
-        h = s.connect()
-        assert vditest.read_all(h) == want
-        h.pwrite(b"room again", 60 * M)
-        want[60 * M:60 * M + 10] = b"room again"
-    assert vdi.Image(image).read() == want
-    assert vdi.Image(image).problems() == []
 
 
 vditest.main()

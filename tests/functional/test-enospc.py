@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A full file system: clients are told so, nothing that was acknowledged
-is lost, and all goes on when there is room again."""
+"""A full file system, or files that may not become longer: clients are
+told so, nothing that was acknowledged is lost, and all goes on when there
+is room again."""
 
 import ctypes
 import errno
 import os
+import resource
+import signal
 import subprocess
 
 import nbd
@@ -128,6 +131,130 @@ def test_zero_no_hole():
     assert not any(vdi.Image(image).read())
     assert vdi.Image(image).problems() == []
     subprocess.check_call(["umount", where])
+
+
+# ----------------------------------------------------------------------
+# ulimit -f: beyond it the kernel sends SIGXFSZ, which ends a process.
+
+def ignored_signals(pid):
+    for line in open("/proc/%d/status" % pid):
+        if line.startswith("SigIgn:"):
+            return int(line.split()[1], 16)
+    raise AssertionError("no SigIgn")
+
+
+def limited(image, limit, *params):
+    """A server that may not make files longer, and that would die of it:
+    Popen undoes that Python ignores the signal."""
+    def preexec():
+        # The hard limit stays, so that no right is needed to raise it.
+        resource.setrlimit(resource.RLIMIT_FSIZE,
+                           (limit, resource.RLIM_INFINITY))
+
+    s = vditest.serve(image, *params, preexec=preexec)
+    assert not ignored_signals(s.pid) >> (signal.SIGXFSZ - 1) & 1
+    return s
+
+
+def write(h, disk, offset, data):
+    """True if it fits.  If not, nothing has happened."""
+    try:
+        h.pwrite(data, offset)
+    except nbd.Error as e:
+        # EFBIG, which NBD calls ENOSPC or EINVAL.
+        assert e.errno in ("ENOSPC", "EFBIG", "EINVAL"), e
+        assert h.pread(len(data), offset) == disk[offset:offset + len(data)]
+        return False
+    disk[offset:offset + len(data)] = data
+    return True
+
+
+def check_limited(image, parents, limit):
+    """How many blocks fit?"""
+    step = vdi.Image(image).block_size
+    params = ["parent=" + p for p in parents]
+    below = [vdi.Image(p) for p in parents]
+    disk = bytearray(vdi.Image(image).read(*below))
+    last = len(disk) - 10
+    with limited(image, limit, *params) as s:
+        h = s.connect()
+        fits = [write(h, disk, n * step + 50, bytes([n % 255 + 1]) * (step // 2))
+                for n in range(len(disk) // step)]
+        assert fits[0] and not fits[-1]
+        # What fits does, and then nothing does.
+        done = fits.index(False)
+        assert not any(fits[done:])
+        assert not write(h, disk, last, b"beyond")
+        with vditest.raises(errno.ENOSPC, errno.EINVAL):
+            h.pwrite(b"beyond", last, nbd.CMD_FLAG_FUA)
+        # In place it goes on, with all there is.
+        assert write(h, disk, 100, b"in place")
+        h.pwrite(b"durable", 200, nbd.CMD_FLAG_FUA)
+        disk[200:207] = b"durable"
+        h.zero(1000, 60)
+        disk[60:1060] = bytes(1000)
+        h.trim(step, 0)
+        disk[0:step] = h.pread(step, 0)
+        h.flush()
+        assert vditest.read_all(h) == disk
+        assert os.stat(image).st_size <= limit
+        # The limit is raised.
+        resource.prlimit(s.pid, resource.RLIMIT_FSIZE,
+                         (resource.RLIM_INFINITY,) * 2)
+        assert write(h, disk, last, b"room again"[:6])
+    assert vdi.Image(image).read(*below) == disk
+    assert vdi.Image(image).problems() == []
+    # It is killed while nothing fits.
+    with limited(image, limit, *params) as s:
+        h = s.connect()
+        write(h, disk, len(disk) - step // 2, b"more")
+        h.flush()
+        s.kill()
+    assert vdi.Image(image).read(*below) == disk
+    return done
+
+
+def test_limit():
+    """Each block of 1 MiB fits or does not; nine do not fit with the
+    header."""
+    image = vdi.make(vditest.path("disk.vdi"), size=64 * M)
+    assert check_limited(image, [], 9 * M) == 8
+    vditest.qemu_img("check", "-f", "vdi", image)
+
+
+def test_limit_small_blocks():
+    image = vdi.make(vditest.path("disk.vdi"), size=8 * M,
+                     block_size=4 * K)
+    done = check_limited(image, [], 3 * M)
+    assert done > 400, done
+
+
+def test_limit_of_child():
+    base = vdi.make(vditest.path("base.vdi"), size=16 * M,
+                    blocks={b: b"b" * M for b in range(16)})
+    image = vdi.child(vditest.path("child.vdi"), base, block_size=64 * K)
+    done = check_limited(image, [base], 2 * M)
+    assert done > 10, done
+
+
+def test_limit_below_file():
+    """What is there already lies beyond the limit."""
+    image = vdi.make(vditest.path("disk.vdi"), size=8 * M,
+                     blocks={b: bytes([b]) * M for b in range(1, 4)})
+    size = os.stat(image).st_size
+    disk = bytearray(vdi.Image(image).read())
+    with limited(image, size - M - 1000) as s:
+        h = s.connect()
+        assert not write(h, disk, 0, b"new block")
+        assert write(h, disk, M, b"below it")
+        assert write(h, disk, 3 * M - 1010, b"to the end")
+        assert not write(h, disk, 3 * M - 1010, b"beyond the end")
+        assert not write(h, disk, 3 * M, b"beyond it")
+        h.flush()
+        assert vditest.read_all(h) == disk
+    assert vdi.Image(image).read() == disk
+    assert vdi.Image(image).problems() == []
+    assert os.stat(image).st_size == size
 
 
 vditest.main()

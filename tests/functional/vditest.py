@@ -318,7 +318,7 @@ class Server:
 
     def __init__(self, filename=None, *params, readonly=False, options=(),
                  filters=(), plugin="vdi", env=None, verbose=False,
-                 expect_status=0):
+                 expect_status=0, preexec=None):
         global _count
         requires("nbdkit")
         _make_root()
@@ -344,7 +344,7 @@ class Server:
         with open(self.logfile, "wb") as log:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, env=environ)
+                stderr=log, env=environ, preexec_fn=preexec)
         self.pid = self.process.pid
         _servers.append(self)
         _logs.append(self)
@@ -444,7 +444,8 @@ def serve(filename=None, *params, **kw):
 
     readonly: -r.  options: of nbdkit.  filters: their names.
     plugin: another one.  env: variables on top.  verbose: -v.
-    expect_status: what it has to exit with.
+    expect_status: what it has to exit with.  preexec: called in its process
+    before it starts.
 
     Used with "with", or stopped with .stop(), or at the end of the test
     function.
