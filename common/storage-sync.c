@@ -93,29 +93,49 @@ sync_fdatasync (struct sync_calls *calls, int fd)
   return r;
 }
 
+/* Once more, in two steps.  Without space to write to, there still is
+ * none, unless somebody has given some back meanwhile: then this may well
+ * succeed.  If space was only found lacking for what had been written, that
+ * is dirty again, and the sync tells.  All others' syncs are told of it
+ * anyway: this is our own file description.
+ */
+static ssize_t
+write_again (int fd, const void *buf, size_t count, uint64_t offset)
+{
+  const ssize_t r = pwrite (fd, buf, count, offset);
+  int s;
+
+  if (r == -1)
+    return -1;
+  while ((s = fdatasync (fd)) == -1 && errno == EINTR)
+    ;
+  if (s == 0)
+    return r;
+  errno = EIO;
+  return -1;
+}
+
 /* An error of pwritev2 may be about writing, or about making durable what
  * was written.  Which?
  */
-static int
-look_closer (int err, int fd, const void *buf, size_t count, uint64_t offset,
+static ssize_t
+look_closer (int fd, const void *buf, size_t count, uint64_t offset,
              _Atomic bool *can, const _Atomic bool *works)
 {
-  switch (err) {
+  switch (errno) {
   case ENOSPC:
   case EDQUOT:
-    /* Without space to write to, there still is none; so if there is,
-     * it was not found later for what had been written.
-     */
-    return pwrite (fd, buf, count, offset) == -1 ? err : EIO;
+    return write_again (fd, buf, count, offset);
   case EOPNOTSUPP:
   case ENOSYS:
     if (*works)
-      return EIO;
-    *can = false;
-    return ENOTSUP;
-  default:
-    return err;
+      errno = EIO;
+    else {
+      *can = false;
+      errno = ENOTSUP;
+    }
   }
+  return -1;
 }
 
 ssize_t
@@ -124,7 +144,7 @@ sync_pwrite (int fd, const void *buf, size_t count, uint64_t offset,
 {
   struct iovec iov = { .iov_base = (void *) buf, .iov_len = count };
   char path[64];
-  int own, err = 0;
+  int own, err;
   ssize_t r;
 
   /* Opening it again could give a right that this one has not. */
@@ -143,9 +163,10 @@ sync_pwrite (int fd, const void *buf, size_t count, uint64_t offset,
   }
   r = pwritev2 (own, &iov, 1, offset, RWF_DSYNC);
   if (r == -1)
-    err = look_closer (errno, own, buf, count, offset, can, works);
+    r = look_closer (own, buf, count, offset, can, works);
   else
     *works = true;
+  err = errno;
   close (own);
   errno = err;
   return r;

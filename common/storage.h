@@ -145,7 +145,8 @@ extern int storage_write (struct storage *, const void *buf, size_t count,
                           struct vdi_error *);
 /* One durable write, see pwrite above.  Returns 0 if all of it is on
  * stable storage, -1 with error->err ENOTSUP if that is not to be had,
- * -1 with another error if it is not known what is there.
+ * ENOSPC, EDQUOT or EFBIG if nothing is amiss but this write, or another if
+ * it is not known what is there.
  */
 extern int storage_write_durable (struct storage *, const void *buf,
                                   size_t count, uint64_t offset,

@@ -106,17 +106,12 @@ write_through (struct vdi *vdi, const struct run *run, const void *buf,
     return storage_write (img->st, buf, run->length, run->file_offset,
                           "data", error);
   }
-  /* Was it the write that failed, or making it durable?  The latter may
-   * have used up an error that concerns other writes as well, and then
-   * nothing may be believed any more.  Lack of space shows again.
+  /* That it was only this write that failed is certain for lack of space;
+   * making it durable may have, too, and then nothing may be believed any
+   * more.
    */
-  if (is_no_space (error)) {
-    struct vdi_error e;
-
-    if (storage_write (img->st, buf, run->length, run->file_offset, "data",
-                       &e) == -1 && is_no_space (&e))
-      return -1;
-  }
+  if (is_no_space (error))
+    return -1;
   return MUTANT (fua_not_poisoning) ? -1
                                     : commit_poison (img->commit, error);
 }

@@ -6,9 +6,11 @@ is room again."""
 import ctypes
 import errno
 import os
+import random
 import resource
 import signal
 import subprocess
+import threading
 
 import nbd
 
@@ -111,6 +113,43 @@ def test_child():
     image = vdi.child(os.path.join(where, "child.vdi"), base,
                       block_size=64 * K)
     full(image, [base], 300 * K)
+    subprocess.check_call(["umount", where])
+
+
+def test_comes_and_goes():
+    """Space that others give back at the same moment: a write is told that
+    there is none, or it is done, but nobody is told that anything is lost."""
+    where = small_fs(6 * M)
+    image = vdi.make(os.path.join(where, "disk.vdi"), size=32 * M,
+                     blocks={b: b"" for b in range(32)})
+    failed = []
+    unexpected = []
+
+    def client(h, n):
+        r = random.Random(n)
+        for _ in range(4000):
+            offset = r.randrange(0, 32 * M, 64 * K)
+            try:
+                if r.random() < 0.35:
+                    h.trim(64 * K, offset)
+                else:
+                    h.pwrite(b"x" * 4096, r.randrange(0, 32 * M, 4096),
+                             nbd.CMD_FLAG_FUA if n % 2 else 0)
+            except nbd.Error as e:
+                if e.errno != "ENOSPC":
+                    unexpected.append(e)
+                    return
+                failed.append(offset)
+
+    with vditest.serve(image) as s:
+        threads = [threading.Thread(target=client, args=(s.connect(), n))
+                   for n in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not unexpected, unexpected[0]
+        assert failed
     subprocess.check_call(["umount", where])
 
 
