@@ -5,6 +5,8 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 
 #include "disk-in-memory.h"
 
@@ -249,6 +251,83 @@ test_cut_off (void)
   finish ();
 }
 
+/*------------------------------------------------------------------*/
+/* Some fill and trim blocks of their own, and ask.  As soon as a trim has
+ * been answered it is a hole for everybody, whoever has asked meanwhile.
+ */
+
+#define THREADS 4
+
+static int
+check_type (void *opaque, uint64_t offset, uint64_t length, unsigned type)
+{
+  const unsigned *expected = opaque;
+
+  (void) offset;
+  (void) length;
+  CHECK (expected == NULL || *expected == type);
+  return 0;
+}
+
+static void *
+fill_and_trim (void *opaque)
+{
+  static const uint8_t bytes[B] = { [0 ... B - 1] = 1 };
+  const unsigned *number = opaque;
+  struct vdi_error e;
+  uint32_t rng = *number;
+
+  for (unsigned i = 0; i < 1000; i++) {
+    const uint64_t block =
+      ((rng >> 16) % (N / THREADS) * THREADS + *number) * B;
+    unsigned type = VDI_EXTENT_HOLE | VDI_EXTENT_ZERO;
+
+    switch (rng >> 29) {
+    case 0: case 1:
+      CHECK (vdi_trim (vdi, B, block, 0, &e) == 0);
+      break;
+    case 2:
+      CHECK (vdi_zero (vdi, B / 2, block, VDI_MAY_TRIM, &e) == 0);
+      break;
+    default:
+      CHECK (vdi_write (vdi, bytes, B, block, 0, &e) == 0);
+      type = 0;
+    }
+    CHECK (vdi_extents (vdi, N * B, 0, false, check_type, NULL, &e) == 0);
+    sched_yield ();
+    /* Inside, where no page is shared with a neighbour. */
+    CHECK (vdi_extents (vdi, B / 4, block + B / 8, false, check_type, &type,
+                        &e) == 0);
+    rng = rng * 1103515245 + 12345;
+  }
+  return NULL;
+}
+
+static void
+let_others (struct memory *mem)
+{
+  (void) mem;
+  sched_yield ();
+}
+
+static void
+test_threads (void)
+{
+  pthread_t threads[THREADS];
+  unsigned numbers[THREADS];
+
+  make ();
+  m.meanwhile = let_others;
+  for (unsigned i = 0; i < THREADS; i++) {
+    numbers[i] = i;
+    CHECK (pthread_create (&threads[i], NULL, fill_and_trim,
+                           &numbers[i]) == 0);
+  }
+  for (unsigned i = 0; i < THREADS; i++)
+    CHECK (pthread_join (threads[i], NULL) == 0);
+  finish ();
+}
+
 int
 main (void)
 {
@@ -259,5 +338,6 @@ main (void)
   test_forgotten ();
   test_forgotten_after_an_error ();
   test_cut_off ();
+  test_threads ();
   return 0;
 }
