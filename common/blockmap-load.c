@@ -31,10 +31,10 @@
 #define PAGE_BYTES (4 * BLOCKMAP_PAGE)
 #define HUGE_ENTRIES ((uint32_t) (PAGES_HUGE / 4))
 
-/* From this many entries on, a bitmap of indexes no longer fits the
- * processor's cache.
+/* From this many entries on, a fingerprint of the indexes is smaller than
+ * a bitmap, and no slower.
  */
-#define LARGE (UINT32_C (1) << 22)
+#define LARGE (UINT32_C (1) << 20)
 
 static_assert (sizeof (_Atomic uint32_t) == 4, "entries are copied as bytes");
 static_assert (BLOCKMAP_PAGE == FINGERPRINT_NUMBERS, "one page at a time");
