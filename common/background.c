@@ -29,9 +29,21 @@ in_a_second (void)
   return t;
 }
 
+static bool
+has_passed (const struct timespec *t)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  return now.tv_sec > t->tv_sec ||
+         (now.tv_sec == t->tv_sec && now.tv_nsec >= t->tv_nsec);
+}
+
 enum event { SECOND, WANTED, STOP };
 
-/* Wait until then, at most. */
+/* Wait until then, at most.  A second that has passed is one even if there
+ * is always something else to do.
+ */
 static enum event
 wait_for_event (struct background *bg, const struct timespec *until)
 {
@@ -43,7 +55,7 @@ wait_for_event (struct background *bg, const struct timespec *until)
     ;
   if (bg->stop)
     event = STOP;
-  else if (bg->wanted)
+  else if (bg->wanted && !has_passed (until))
     event = WANTED;
   bg->wanted = false;
   pthread_mutex_unlock (&bg->lock);

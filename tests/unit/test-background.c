@@ -131,16 +131,20 @@ extern int __real_vdi_background (struct vdi *, unsigned, struct vdi_error *);
 extern int __wrap_vdi_background (struct vdi *, unsigned, struct vdi_error *);
 static _Atomic unsigned refills; /* without a second having passed */
 static _Atomic unsigned seconds;
+static struct background *_Atomic busy; /* is woken again each time */
 
 int
 __wrap_vdi_background (struct vdi *v, unsigned s, struct vdi_error *e)
 {
+  struct background *const again = busy;
   const int r = __real_vdi_background (v, s, e);
 
   /* After it has been done. */
   if (s == 0)
     refills++;
   seconds += s;
+  if (again != NULL)
+    background_wake (again);
   return r;
 }
 
@@ -181,8 +185,26 @@ test_start_and_stop (void)
   for (i = 0; i < 1000; i++)
     background_wake (bg);
   had = refills;
+  /* Once may be together with a second. */
+  UNTIL ((background_wake (bg), refills > had));
+  background_stop (bg);
+  close_image ();
+}
+
+/* A second is one even if something else is wanted all the time. */
+static void
+test_time_while_busy (void)
+{
+  struct background *bg;
+  unsigned had;
+
+  open_image ();
+  OK (background_start (vdi, &bg, &error));
+  had = seconds;
+  busy = bg;
   background_wake (bg);
-  UNTIL (refills > had);
+  UNTIL (seconds > had);
+  busy = NULL;
   background_stop (bg);
   close_image ();
 }
@@ -194,5 +216,6 @@ main (void)
   test_gives_back ();
   test_wake ();
   test_start_and_stop ();
+  test_time_while_busy ();
   return 0;
 }
