@@ -26,9 +26,31 @@ copy_bytes (struct storage *st, void *buf, uint64_t from, uint64_t to,
   return 0;
 }
 
+/* What is at pos, and up to where?  What follows is mostly data, and is asked
+ * for next: walking over all of it once is enough.
+ */
+static int
+look_at (struct image *img, uint64_t pos, uint64_t end, bool *hole,
+         uint64_t *next, struct vdi_error *error)
+{
+  const uint64_t when = known_when (&img->known);
+
+  *hole = false;
+  *next = known_data (&img->known, pos, end);
+  if (*next > pos)
+    return 0;
+  if (storage_extent (img->st, pos, MAX (end, img->file_length), hole, next,
+                      error) == -1)
+    return -1;
+  if (!*hole)
+    known_learn (&img->known, pos, *next, when);
+  *next = MIN (*next, end);
+  return 0;
+}
+
 /* punched: at to there are zeros already. */
 static int
-copy_extents (struct storage *st, void *buf, uint64_t from, uint64_t to,
+copy_extents (struct image *img, void *buf, uint64_t from, uint64_t to,
               uint64_t length, bool punched, struct vdi_error *error)
 {
   const uint64_t end = from + length;
@@ -36,17 +58,18 @@ copy_extents (struct storage *st, void *buf, uint64_t from, uint64_t to,
   bool hole;
 
   for (pos = from; pos < end; pos = next) {
-    if (storage_extent (st, pos, end, &hole, &next, error) == -1)
+    if (look_at (img, pos, end, &hole, &next, error) == -1)
       return -1;
     if (!(hole && punched) &&
-        copy_bytes (st, buf, pos, to + (pos - from), next - pos, error) == -1)
+        copy_bytes (img->st, buf, pos, to + (pos - from), next - pos,
+                    error) == -1)
       return -1;
   }
   return 0;
 }
 
 int
-move_copy (const struct image *img, const struct move *m,
+move_copy (struct image *img, const struct move *m,
            struct vdi_error *error)
 {
   const struct vdi_header *h = &img->header;
@@ -61,7 +84,7 @@ move_copy (const struct image *img, const struct move *m,
   buf = malloc (MIN (PIECE, length));
   if (buf == NULL)
     return vdi_set_errno (error, ENOMEM, "%s: moving a block", img->name);
-  r = copy_extents (img->st, buf, vdi_length_for (h, m->from), to, length,
+  r = copy_extents (img, buf, vdi_length_for (h, m->from), to, length,
                     punched, error);
   free (buf);
   return r;

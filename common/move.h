@@ -19,7 +19,7 @@ struct move {
  * names.  Where the file has a hole the copy has one, too, if it can.  Not
  * yet durable, and the map is not changed.
  */
-extern int move_copy (const struct image *, const struct move *,
+extern int move_copy (struct image *, const struct move *,
                       struct vdi_error *);
 
 #endif /* VDI_MOVE_H */
