@@ -25,6 +25,8 @@
                                  * harms nobody, where holes are free */
 #endif
 #define STEP_WITHOUT_HOLES 4    /* where they are not (FAT) */
+#define UNKNOWN_GROWTH (UINT64_C (16) << 20) /* bytes: as long as it is not
+                                 * known which */
 
 uint32_t
 reserve_bound (uint32_t unallocated)
@@ -134,12 +136,20 @@ highest_count (const struct reserve *r)
 }
 
 static uint32_t
+step_now (const struct reserve *r)
+{
+  const uint64_t few =
+    MAX (UNKNOWN_GROWTH / vdi_stride (&r->img->header), 1);
+
+  if (r->img->st->grows_dense)
+    return MIN (MIN (r->step, STEP_WITHOUT_HOLES), few);
+  return r->allocations == 0 ? MIN (r->step, few) : r->step;
+}
+
+static uint32_t
 wanted_count (const struct reserve *r)
 {
-  const uint32_t step = r->img->st->grows_dense
-    ? MIN (r->step, STEP_WITHOUT_HOLES) : r->step;
-
-  return MIN (highest_count (r), r->indexes.next + step);
+  return MIN (highest_count (r), r->indexes.next + step_now (r));
 }
 
 static bool
@@ -156,7 +166,7 @@ is_low (const struct reserve *r)
 {
   const uint32_t left = r->reserved - r->indexes.next;
 
-  if (!can_refill (r) || r->indexes.nr_clean > 0)
+  if (r->failed || !can_refill (r) || r->indexes.nr_clean > 0)
     return false;
   if (r->indexes.nr_unused > 0)
     return cleans (r);
@@ -316,14 +326,16 @@ punch_all (struct reserve *r, const uint32_t *clean, size_t nr,
            struct vdi_error *error)
 {
   const uint64_t stride = vdi_stride (&r->img->header);
+  uint64_t start;
   size_t i, n;
 
   for (i = 0; i < nr; i += n) {
     for (n = 1; i + n < nr && clean[i+n] == clean[i] + n; n++)
       ;
-    if (storage_punch (r->img->st, vdi_length_for (&r->img->header, clean[i]),
-                       n * stride, error) == -1)
+    start = vdi_length_for (&r->img->header, clean[i]);
+    if (storage_punch (r->img->st, start, n * stride, error) == -1)
       return -1;
+    known_forget (&r->img->known, start, n * stride);
   }
   return MUTANT (clean_not_synced) ? 0 : target_sync (r->target, error);
 }
@@ -380,12 +392,15 @@ reserve_more (struct reserve *r, struct vdi_error *error)
 static int
 refill (struct reserve *r, struct vdi_error *error)
 {
+  int ret;
+
   if (++r->refills > 1)
     r->step = MIN (r->step * 2, MAX_RESERVE);
   r->woken = false;
-  if (r->indexes.nr_unused > 0 && cleans (r))
-    return clean_some (r, error);
-  return reserve_more (r, error);
+  ret = r->indexes.nr_unused > 0 && cleans (r)
+    ? clean_some (r, error) : reserve_more (r, error);
+  r->failed = ret == -1;
+  return ret;
 }
 
 int
@@ -495,6 +510,7 @@ reserve_tick (struct reserve *r, unsigned seconds)
   if (r->refills == 0)
     r->step = MAX (r->step / 2, MIN_STEP);
   r->refills = 0;
+  r->failed = false;
   give_back = r->quiet >= 2 &&
     (r->reserved != r->indexes.next || r->indexes.nr_clean > 0);
   pthread_mutex_unlock (&r->lock);

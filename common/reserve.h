@@ -45,7 +45,7 @@
 
 struct reserve {
   /* Constant. */
-  const struct image *img;
+  struct image *img;
   struct target *target;        /* whoever has the turn may use it */
   bool base;                    /* what is in no block reads as zeros */
 
@@ -61,7 +61,10 @@ struct reserve {
   unsigned refills;             /* since the last tick */
   unsigned waiting;             /* who waits for changed */
   bool turn;                    /* somebody changes header or length */
-  bool woken;                   /* and has not refilled yet */
+  bool woken;                   /* wake was called, and nobody has refilled
+                                 * yet */
+  bool failed;                  /* the last refill: not again ahead of need
+                                 * before the next tick */
   void (*wake) (void *opaque);  /* NULL: nobody refills ahead */
   void *opaque;
   bool cannot_clean;            /* holes cannot be punched here */

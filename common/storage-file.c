@@ -159,6 +159,8 @@ file_pwrite (struct storage *st, const void *buf, size_t count,
 {
   struct file *f = to_file (st);
 
+  if (durable)                  /* it may make the file longer */
+    find_limit (f);
   if (!in_range (offset, count) || !within_limit (f, offset, count))
     return -1;
   if (!durable)
@@ -566,7 +568,10 @@ new_file (int fd, const char *filename, int not_writable, bool locks,
   f->use_locks = locks;
   sync_init (&f->syncs);
   pthread_mutex_init (&f->lock, NULL);
-  atomic_init (&f->can_durable, true);
+  /* Each durable write opens and closes the file: of a device, udev would
+   * be told each time.
+   */
+  atomic_init (&f->can_durable, !f->block_device);
   atomic_init (&f->can_punch, true);
   atomic_init (&f->can_zero, !f->block_device || device_zeroes (sb.st_rdev));
   atomic_init (&f->can_provision, !f->block_device);

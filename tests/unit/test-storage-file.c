@@ -442,7 +442,9 @@ test_block_device (void)
   CHECK (reads_as (st, 0, 1 * M, 0xdd));
   CHECK (reads_as (st, 1 * M, 2 * M, 0));
   CHECK (reads_as (st, 3 * M, 1 * M, 0xdd));
-  OK (storage_write_durable (st, "durable", 7, 1 * M, "data", &error));
+  CHECK (storage_write_durable (st, "durable", 7, 1 * M, "data",
+                                &error) == -1);
+  CHECK (error.err == ENOTSUP);
   OK (storage_lock (st, true, &error));
   CHECK (storage_write (st, "x", 1, 4 * M, "data", &error) == -1);
   CHECK (error.err == ENOSPC);
