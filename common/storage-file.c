@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A storage that is a file or a block device of this machine.
  *
- * This and its parts storage-lock.c and storage-sync.c are all of the
- * core that calls the operating system for an image.  What the file
- * system turns out not to support is remembered, so that it is asked
- * only once.
+ * This and its parts storage-lock.c, storage-sync.c and storage-dirty.c
+ * are all of the core that calls the operating system for an image.  What
+ * the file system turns out not to support is remembered, so that it is
+ * asked only once.
  */
 #include <config.h>
 
@@ -33,6 +33,7 @@
 #include "checked.h"
 #include "error.h"
 #include "storage.h"
+#include "storage-dirty.h"
 #include "storage-lock.h"
 #include "storage-sync.h"
 
@@ -63,6 +64,7 @@ struct file {
   _Atomic bool new_name;
 
   struct sync_calls syncs;      /* has its own lock */
+  struct dirty dirty;           /* atomic */
 
   pthread_mutex_t lock;         /* protects locks */
   struct file_locks locks;
@@ -163,8 +165,10 @@ file_pwrite (struct storage *st, const void *buf, size_t count,
     find_limit (f);
   if (!in_range (offset, count) || !within_limit (f, offset, count))
     return -1;
-  if (!durable)
+  if (!durable) {
+    dirty_add (&f->dirty, offset, count);
     return pwrite (f->fd, buf, count, offset);
+  }
 
   if (!may (&f->can_durable))
     return -1;
@@ -205,6 +209,9 @@ file_sync (struct storage *st)
 {
   struct file *f = to_file (st);
 
+  /* Nobody waits in a device's queue for a durable write. */
+  if (!f->block_device)
+    dirty_write_out (&f->dirty, f->fd);
   if (sync_fdatasync (&f->syncs, f->fd) == -1)
     return -1;
   if (atomic_load (&f->new_name)) {

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* storage-dirty.c: what is written before a sync, and that each sync of a
+ * file does it.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file-checks.h"
+#include "storage-dirty.h"
+#include "tmpdir.h"
+
+/* The linker puts this in sync_file_range's place (Makefile.am). */
+extern int __wrap_sync_file_range (int fd, off_t offset, off_t count,
+                                   unsigned flags);
+#define MAX_CALLS 64
+static struct { uint64_t offset, count; } calls[MAX_CALLS];
+static unsigned nr_calls;
+static int not_this_fd = -1;
+
+int
+__wrap_sync_file_range (int fd, off_t offset, off_t count, unsigned flags)
+{
+  CHECK (nr_calls < MAX_CALLS);
+  calls[nr_calls].offset = offset;
+  calls[nr_calls++].count = count;
+  CHECK (flags == (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                   SYNC_FILE_RANGE_WAIT_AFTER));
+  /* An error is told only once, and this is not who needs to know. */
+  CHECK (fd != not_this_fd);
+  errno = EIO;
+  return -1;
+}
+
+static struct dirty dirty;
+
+/* The calls of the next sync of a file. */
+static unsigned
+write_out (int fd)
+{
+  unsigned i, pieces;
+
+  nr_calls = 0;
+  not_this_fd = fd;
+  pieces = dirty_write_out (&dirty, fd);
+  not_this_fd = -1;
+  for (i = 0; i < DIRTY_COUNTERS; ++i)
+    CHECK (dirty.written[i] == 0);
+  return pieces;
+}
+
+static bool
+called (unsigned i, uint64_t offset, uint64_t count)
+{
+  return i < nr_calls && calls[i].offset == offset && calls[i].count == count;
+}
+
+static void
+test_pieces (void)
+{
+  const uint64_t region = DIRTY_REGION, stride = region * DIRTY_COUNTERS;
+  const int fd = open (tmpdir_file ("f"), O_RDWR | O_CREAT | O_EXCL, 0600);
+  unsigned i;
+
+  CHECK (fd >= 0 && ftruncate (fd, 2 * stride + 1) == 0);
+
+  /* Nothing, and not enough to make others wait. */
+  CHECK (write_out (fd) == 0 && nr_calls == 0);
+  for (i = 0; i < 4; ++i)
+    dirty_add (&dirty, i * region, DIRTY_PIECE / 8);
+  CHECK (write_out (fd) == 0 && nr_calls == 0);
+  /* That was synced: it does not count any more. */
+  for (i = 0; i < 4; ++i)
+    dirty_add (&dirty, i * region, DIRTY_PIECE / 8);
+  CHECK (write_out (fd) == 0 && nr_calls == 0);
+
+  /* Once enough is together, all regions since the last piece, wherever in
+   * the file they may be.
+   */
+  dirty_add (&dirty, 1 * region, DIRTY_PIECE / 2);
+  dirty_add (&dirty, 5 * region + stride, DIRTY_PIECE / 2);
+  dirty_add (&dirty, 6 * region + 4096, DIRTY_PIECE);
+  dirty_add (&dirty, 2047 * region, DIRTY_PIECE - 513);
+  CHECK (write_out (fd) == 2);
+  CHECK (nr_calls == 5);
+  CHECK (called (0, 0, 6 * region));
+  CHECK (called (1, stride, 6 * region));
+  CHECK (called (2, 2 * stride, 6 * region));
+  CHECK (called (3, 6 * region, region));
+  CHECK (called (4, stride + 6 * region, region));
+
+  /* Many small ones count as what the disk has to write for them. */
+  for (i = 0; i < DIRTY_PIECE / 512; ++i)
+    dirty_add (&dirty, i * 4096, 1);
+  CHECK (write_out (fd) == 1);
+  CHECK (close (fd) == 0);
+  CHECK (fcntl (fd + 1, F_GETFD) == -1);
+}
+
+/* A file that cannot be opened again, or asked, is left to its sync. */
+static void
+test_cannot (void)
+{
+  int ends[2];
+
+  nr_calls = 0;
+  dirty_add (&dirty, 0, 2 * DIRTY_PIECE);
+  CHECK (dirty_write_out (&dirty, 1000) == 0);
+  CHECK (pipe (ends) == 0);
+  dirty_add (&dirty, 0, 2 * DIRTY_PIECE);
+  dirty_write_out (&dirty, ends[0]);
+  CHECK (nr_calls == 0);
+  CHECK (close (ends[0]) == 0 && close (ends[1]) == 0);
+}
+
+/* Each write of a storage is counted, and an error here is none of its
+ * sync.
+ */
+static void
+test_storage (void)
+{
+  struct storage *st;
+
+  nr_calls = 0;
+  OK (storage_create_file (tmpdir_file ("s"), false, &st, &error));
+  fill (st, 0, 3 * M, 'a');
+  OK (storage_sync (st, &error));
+  CHECK (nr_calls == 0);
+  fill (st, 0, 5 * M, 'b');
+  fill (st, 5 * M, 5 * M, 'b');
+  OK (storage_sync (st, &error));
+  CHECK (nr_calls == 2 && called (0, 0, DIRTY_REGION));
+  CHECK (called (1, DIRTY_REGION, DIRTY_REGION));
+  OK (storage_sync (st, &error));
+  CHECK (nr_calls == 2);
+  storage_close (st);
+}
+
+int
+main (void)
+{
+  tmpdir_make ();
+  test_pieces ();
+  test_cannot ();
+  test_storage ();
+  return 0;
+}
