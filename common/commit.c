@@ -435,8 +435,9 @@ commit_round (struct commit *c, struct vdi_error *error)
   if (!(MUTANT (entries_not_synced) && deferred > 0) &&
       target_sync (&c->target, error) == -1)
     goto err;
-  target_say (&c->target, "commit: %zu entries durable, %zu of them were "
-              "deferred", nr, deferred);
+  if (nr > 0)
+    target_say (&c->target, "commit: %zu entries durable, %zu of them were "
+                "deferred", nr, deferred);
   pending_done (&c->pending);
   return 0;
 

@@ -13,12 +13,27 @@
 
 #include "storage-dirty.h"
 
+static void
+add (_Atomic uint32_t *counter, size_t count)
+{
+  atomic_fetch_add_explicit (counter, count / 512 + 1, memory_order_relaxed);
+}
+
+/* What it was; and it begins anew. */
+static uint64_t
+take (_Atomic uint32_t *counter)
+{
+  if (atomic_load_explicit (counter, memory_order_relaxed) == 0)
+    return 0;
+  return atomic_exchange_explicit (counter, 0, memory_order_relaxed) *
+    UINT64_C (512);
+}
+
 void
 dirty_add (struct dirty *d, uint64_t offset, size_t count)
 {
-  atomic_fetch_add_explicit (&d->written[offset / DIRTY_REGION %
-                                         DIRTY_COUNTERS],
-                             count / 512 + 1, memory_order_relaxed);
+  add (&d->total, count);
+  add (&d->written[offset / DIRTY_REGION % DIRTY_COUNTERS], count);
 }
 
 /* A file description of its own: the kernel tells each once that something
@@ -58,12 +73,10 @@ dirty_write_out (struct dirty *d, int fd)
   uint64_t sum = 0;
   int own = -1;
 
+  if (take (&d->total) < DIRTY_PIECE)
+    return 0;
   for (i = 0; i < DIRTY_COUNTERS; ++i) {
-    if (atomic_load_explicit (&d->written[i], memory_order_relaxed) == 0)
-      continue;
-    sum += atomic_exchange_explicit (&d->written[i], 0,
-                                     memory_order_relaxed) *
-      UINT64_C (512);
+    sum += take (&d->written[i]);
     if (sum < DIRTY_PIECE)
       continue;
     if (own == -1 && (own = open_again (fd)) == -1)

@@ -26,9 +26,13 @@
 /* Less than this does not keep others waiting, bytes. */
 #define DIRTY_PIECE (UINT64_C (4) << 20)
 
+/* In units of 512 bytes, written or begun.  All may be too high, or wrap
+ * around: they are not for anybody to rely on.
+ */
 struct dirty {
-  /* 512 bytes written, or begun, in regions of this number modulo
-   * DIRTY_COUNTERS.  May wrap around: it is not for anybody to rely on.
+  _Atomic uint32_t total;       /* since the last sync */
+  /* ... and since the last sync of much, in the regions of this number
+   * modulo DIRTY_COUNTERS.
    */
   _Atomic uint32_t written[DIRTY_COUNTERS];
 };

@@ -47,7 +47,8 @@ write_out (int fd)
   not_this_fd = fd;
   pieces = dirty_write_out (&dirty, fd);
   not_this_fd = -1;
-  for (i = 0; i < DIRTY_COUNTERS; ++i)
+  CHECK (dirty.total == 0);
+  for (i = 0; pieces > 0 && i < DIRTY_COUNTERS; ++i)
     CHECK (dirty.written[i] == 0);
   return pieces;
 }
@@ -70,12 +71,13 @@ test_pieces (void)
   /* Nothing, and not enough to make others wait. */
   CHECK (write_out (fd) == 0 && nr_calls == 0);
   for (i = 0; i < 4; ++i)
-    dirty_add (&dirty, i * region, DIRTY_PIECE / 8);
+    dirty_add (&dirty, i * 16 * region, DIRTY_PIECE / 8);
   CHECK (write_out (fd) == 0 && nr_calls == 0);
   /* That was synced: it does not count any more. */
   for (i = 0; i < 4; ++i)
-    dirty_add (&dirty, i * region, DIRTY_PIECE / 8);
+    dirty_add (&dirty, i * 16 * region, DIRTY_PIECE / 8);
   CHECK (write_out (fd) == 0 && nr_calls == 0);
+  memset (&dirty, 0, sizeof dirty);
 
   /* Once enough is together, all regions since the last piece, wherever in
    * the file they may be.
