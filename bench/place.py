@@ -9,7 +9,9 @@ that nobody else sees it and nothing is left even if we are killed.
 
 import contextlib
 import ctypes
+import mmap
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,19 @@ MKFS = {"ext4": ["mkfs.ext4", "-q", "-E", "nodiscard"],
 MOUNT = {"ext4": "nodiscard", "xfs": "nodiscard", "btrfs": "nodiscard"}
 
 CLONE_NEWNS = 0x20000
+
+
+def touch_memory():
+    """A virtual machine gets its memory when it first touches it, which
+    takes time (here: 64 TiB in random order opened in 0.67 s and not in
+    0.20 s) and hits whoever comes first.
+    """
+    with open("/proc/meminfo") as f:
+        free = int(re.search(r"MemFree:\s+(\d+) kB", f.read())[1]) << 10
+    piece = b"x" * (1 << 20)
+    with mmap.mmap(-1, free // len(piece) * 3 // 4 * len(piece)) as memory:
+        for pos in range(0, len(memory), len(piece)):
+            memory[pos:pos + len(piece)] = piece
 
 
 def private_mounts():

@@ -70,6 +70,8 @@ def measure(opts, kinds):
     results = []
     can_mount = place.private_mounts()
     try:
+        if not opts.tiny:
+            place.touch_memory()
         with tempfile.TemporaryDirectory(
                 prefix="bench-", dir=os.path.abspath(opts.work)) as work:
             for name in opts.fs.split(",") if opts.fs else place.NAMES:
