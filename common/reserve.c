@@ -403,6 +403,12 @@ refill (struct reserve *r, struct vdi_error *error)
   return ret;
 }
 
+static bool
+is_needed (const struct reserve *r)
+{
+  return r->allocations != r->allocations_given_back;
+}
+
 int
 reserve_refill (struct reserve *r, struct vdi_error *error)
 {
@@ -410,7 +416,7 @@ reserve_refill (struct reserve *r, struct vdi_error *error)
 
   pthread_mutex_lock (&r->lock);
   r->woken = false;
-  if (!r->turn && is_low (r))
+  if (!r->turn && is_needed (r) && is_low (r))
     ret = refill (r, error);
   pthread_mutex_unlock (&r->lock);
   return ret;
@@ -487,6 +493,7 @@ reserve_give_back (struct reserve *r, struct vdi_error *error)
    */
   kept = r->reserved;
   r->reserved = next;
+  r->allocations_given_back = r->allocations;
   start_turn (r);
   r->tail_is_zero = false;
   ret = lower_count (r, next, error);

@@ -69,6 +69,7 @@ struct reserve {
   void *opaque;
   bool cannot_clean;            /* holes cannot be punched here */
   uint64_t allocations;         /* in this session */
+  uint64_t allocations_given_back; /* ... when all was given back */
 
   /* Whoever has the turn. */
   bool tail_is_zero;            /* the file reads as zeros beyond next */
@@ -109,7 +110,10 @@ extern void reserve_return (struct reserve *, uint32_t index);
 extern int reserve_make_room (struct reserve *, bool *commit,
                               struct vdi_error *);
 
-/* Make the reserve larger if it is small. */
+/* Make the reserve larger if it is small, and anything has been allocated
+ * since it was given back: a disk that is idle, or only written in place,
+ * needs none.
+ */
 extern int reserve_refill (struct reserve *, struct vdi_error *);
 
 /* Exact count and length, exact indexes; nothing is reserved then. */

@@ -55,7 +55,7 @@ static const struct {
   { MUTANT_fua_not_poisoning, "faults", { .ops = { 2, 0 } } },
   { MUTANT_metadata_not_poisoning, "faults", { .ops = { 2, 0 } } },
   { MUTANT_no_tripwire, "foreign", { .ops = { 2, 0 } } },
-  { MUTANT_reserve_kept_on_failure, "device-faults", { .ops = { 3, 0 } } },
+  { MUTANT_reserve_kept_on_failure, "device-faults", { .ops = { 4, 0 } } },
   { MUTANT_returned_taken_for_fresh, "faults", { .ops = { 2, 0 } } },
 };
 #define NR_HINTS (sizeof hints / sizeof hints[0])

@@ -163,8 +163,35 @@ test_idle_gives_back (void)
   CHECK (memory_count (&m) > 1);
   OK (vdi_background (vdi, 1, &error)); /* two quiet seconds */
   CHECK (memory_count (&m) == 1 && m.size == data_off (&m) + B);
+  /* And from now on nothing happens at all. */
+  memory_fail (&m, 1, EIO);
+  OK (vdi_background (vdi, 0, &error));
+  for (int i = 0; i < 5; i++)
+    OK (vdi_background (vdi, 1, &error));
+  memory_fail (&m, 0, 0);
   write_bytes (vdi, B, 1, 1, 0);
   CHECK (memory_count (&m) > 2);
+  close_checked (vdi);
+  memory_free (&m);
+}
+
+/* Who only writes in place needs no reserve. */
+static void
+test_in_place_reserves_nothing (void)
+{
+  struct memory m;
+  struct vdi *vdi;
+
+  make (&m);
+  vdi = open_writable (&m);
+  write_bytes (vdi, 0, 1, 1, 0);
+  close_checked (vdi);
+  vdi = open_writable (&m);
+  for (int i = 0; i < 5; i++) {
+    write_bytes (vdi, 10, 1, 1, 0);
+    OK (vdi_background (vdi, 1, &error));
+    CHECK (memory_count (&m) == 1 && m.size == data_off (&m) + B);
+  }
   close_checked (vdi);
   memory_free (&m);
 }
@@ -380,6 +407,7 @@ main (void)
   test_heals_count ();
   test_tail_is_cut ();
   test_idle_gives_back ();
+  test_in_place_reserves_nothing ();
   test_failed_data ();
   test_failed_entry ();
   test_failed_sync_poisons ();
