@@ -4,11 +4,13 @@
 
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "storage-dirty.h"
@@ -20,13 +22,12 @@ add (_Atomic uint32_t *counter, size_t count)
 }
 
 /* What it was; and it begins anew. */
-static uint64_t
+static uint32_t
 take (_Atomic uint32_t *counter)
 {
   if (atomic_load_explicit (counter, memory_order_relaxed) == 0)
     return 0;
-  return atomic_exchange_explicit (counter, 0, memory_order_relaxed) *
-    UINT64_C (512);
+  return atomic_exchange_explicit (counter, 0, memory_order_relaxed);
 }
 
 void
@@ -49,9 +50,13 @@ open_again (int fd)
   return open (path, O_RDONLY | O_CLOEXEC);
 }
 
-/* The regions of the counters from first up to end. */
+/* Regions of the file: those of the counters from first up to end. */
+struct piece {
+  unsigned first, end;
+};
+
 static void
-write_regions (int fd, unsigned first, unsigned end)
+write_piece (int fd, const struct piece *p)
 {
   const uint64_t stride = DIRTY_COUNTERS * DIRTY_REGION;
   struct stat sb;
@@ -59,34 +64,84 @@ write_regions (int fd, unsigned first, unsigned end)
 
   if (fstat (fd, &sb) == -1 || sb.st_size < 0)
     return;
-  for (offset = first * DIRTY_REGION; offset < (uint64_t) sb.st_size;
+  for (offset = p->first * DIRTY_REGION; offset < (uint64_t) sb.st_size;
        offset += stride)
-    sync_file_range (fd, offset, (end - first) * DIRTY_REGION,
+    sync_file_range (fd, offset, (p->end - p->first) * DIRTY_REGION,
                      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
                      SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+/* The next so many bytes of what was counted, from p->end on; false if
+ * there is less than that.
+ */
+static bool
+next_piece (const uint32_t written[DIRTY_COUNTERS], uint64_t bytes,
+            struct piece *p)
+{
+  uint64_t sum = 0;
+  unsigned i;
+
+  for (i = p->end; i < DIRTY_COUNTERS; ++i) {
+    if (written[i] == 0)
+      continue;
+    if (sum == 0)
+      p->first = i;
+    sum += written[i] * UINT64_C (512);
+    if (sum >= bytes) {
+      p->end = i + 1;
+      return true;
+    }
+  }
+  return false;
+}
+
+static uint64_t
+microseconds (void)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  return t.tv_sec * UINT64_C (1000000) + t.tv_nsec / 1000;
+}
+
+/* Where a piece takes this long, the disk is far away, or slow, and does more
+ * at once: then the next is twice as large, for the sync's own sake.
+ */
+#define SLOW_PIECE 16000        /* us */
+
+static unsigned
+write_pieces (const uint32_t written[DIRTY_COUNTERS], int fd)
+{
+  uint64_t bytes = DIRTY_PIECE, then = microseconds (), now;
+  struct piece p = { .end = 0 };
+  unsigned pieces;
+
+  for (pieces = 0; next_piece (written, bytes, &p); ++pieces) {
+    write_piece (fd, &p);
+    now = microseconds ();
+    if (now - then > SLOW_PIECE)
+      bytes *= 2;
+    then = now;
+  }
+  return pieces;
 }
 
 unsigned
 dirty_write_out (struct dirty *d, int fd)
 {
-  unsigned i, first = 0, pieces = 0;
-  uint64_t sum = 0;
-  int own = -1;
+  uint32_t written[DIRTY_COUNTERS];
+  unsigned i, pieces;
+  int own;
 
-  if (take (&d->total) < DIRTY_PIECE)
+  if (take (&d->total) * UINT64_C (512) < DIRTY_PIECE)
     return 0;
-  for (i = 0; i < DIRTY_COUNTERS; ++i) {
-    sum += take (&d->written[i]);
-    if (sum < DIRTY_PIECE)
-      continue;
-    if (own == -1 && (own = open_again (fd)) == -1)
-      return 0;
-    write_regions (own, first, i + 1);
-    first = i + 1;
-    sum = 0;
-    ++pieces;
-  }
-  if (own >= 0)
-    close (own);
+  /* All at once: what is written from now on is none of this sync. */
+  for (i = 0; i < DIRTY_COUNTERS; ++i)
+    written[i] = take (&d->written[i]);
+  own = open_again (fd);
+  if (own == -1)
+    return 0;
+  pieces = write_pieces (written, own);
+  close (own);
   return pieces;
 }

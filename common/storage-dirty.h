@@ -4,8 +4,8 @@
  *
  * One fdatasync gives all of it to the disk at once, and whatever comes
  * later, a read or a durable write of four bytes, waits behind it: for
- * 256 MiB a tenth of a second and more.  Piece by piece takes as long, and
- * the others' wait is for one piece.
+ * 256 MiB a tenth of a second and more.  Piece by piece takes about as long,
+ * and the others' wait is for one piece.
  *
  * This only asks for things to be written earlier than they would be; what
  * makes them durable, and finds out about errors, is the fdatasync that
@@ -40,9 +40,10 @@ struct dirty {
 /* So much has just been written there. */
 extern void dirty_add (struct dirty *, uint64_t offset, size_t count);
 
-/* A sync is about to begin: have it written but for what is less than a
- * piece, and wait for that.  Only for regular files.  Returns the number of
- * pieces.
+/* A sync is about to begin: have what was written until now brought to the
+ * disk, but for what is less than a piece, and wait for that.  What others
+ * write meanwhile is not waited for.  Only for regular files.  Returns the
+ * number of pieces.
  */
 extern unsigned dirty_write_out (struct dirty *, int fd);
 
