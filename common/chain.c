@@ -174,8 +174,8 @@ add_level (struct vdi *vdi, struct storage *st,
   vdi->levels[vdi->depth++] = img;
 
   if (!img->map.sound)
-    chain_warn (vdi, "%s: the block map is damaged: %s; serving what can be "
-                "read, for reading only", img->name, img->map.damage);
+    chain_warn (vdi, "%s: the block map is damaged: %s; it can be read as far "
+                "as it goes, with nbdkit -r", img->name, img->map.damage);
   if (vdi_header_is_child (&img->header) && !needs_parent (vdi))
     chain_warn (vdi, "%s: is marked as a differencing image but names no "
                 "parent; serving it as a disk of its own, as QEMU does",
