@@ -104,10 +104,10 @@ microseconds (void)
   return t.tv_sec * UINT64_C (1000000) + t.tv_nsec / 1000;
 }
 
-/* Where a piece takes this long, the disk is far away, or slow, and does more
- * at once: then the next is twice as large, for the sync's own sake.
+/* Where a piece takes this long, the disk is slow, or far away, and others
+ * wait for it anyway: then the next is twice as large, for the sync's sake.
  */
-#define SLOW_PIECE 16000        /* us */
+#define SLOW_PIECE 4000         /* us */
 
 static unsigned
 write_pieces (const uint32_t written[DIRTY_COUNTERS], int fd)

@@ -136,7 +136,7 @@ test_slow (void)
 
   CHECK (fd >= 0 && ftruncate (fd, 16 * DIRTY_REGION) == 0);
   for (slow = 0; slow < 2; slow++) {
-    ms_a_call = slow ? 20 : 10;
+    ms_a_call = slow ? 5 : 4;
     for (i = 0; i < 16; ++i)
       dirty_add (&dirty, i * DIRTY_REGION, DIRTY_PIECE);
     CHECK (write_out (fd) == (slow ? 4 : 16)); /* 1, 2, 4, 8 and no more */
