@@ -166,7 +166,8 @@ is_low (const struct reserve *r)
 {
   const uint32_t left = r->reserved - r->indexes.next;
 
-  if (r->failed || !can_refill (r) || r->indexes.nr_clean > 0)
+  if (r->failed || !can_refill (r) || r->indexes.nr_clean > 0 ||
+      r->allocations == r->allocations_given_back)
     return false;
   if (r->indexes.nr_unused > 0)
     return cleans (r);
@@ -403,12 +404,6 @@ refill (struct reserve *r, struct vdi_error *error)
   return ret;
 }
 
-static bool
-is_needed (const struct reserve *r)
-{
-  return r->allocations != r->allocations_given_back;
-}
-
 int
 reserve_refill (struct reserve *r, struct vdi_error *error)
 {
@@ -416,7 +411,7 @@ reserve_refill (struct reserve *r, struct vdi_error *error)
 
   pthread_mutex_lock (&r->lock);
   r->woken = false;
-  if (!r->turn && is_needed (r) && is_low (r))
+  if (!r->turn && is_low (r))
     ret = refill (r, error);
   pthread_mutex_unlock (&r->lock);
   return ret;

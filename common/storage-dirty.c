@@ -7,13 +7,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "storage-dirty.h"
+#include "storage-sync.h"
 
 static void
 add (_Atomic uint32_t *counter, size_t count)
@@ -35,19 +35,6 @@ dirty_add (struct dirty *d, uint64_t offset, size_t count)
 {
   add (&d->total, count);
   add (&d->written[offset / DIRTY_REGION % DIRTY_COUNTERS], count);
-}
-
-/* A file description of its own: the kernel tells each once that something
- * could not be written, and the one that this is all for is to be told by
- * its fdatasync, not by what is no more than a hint.
- */
-static int
-open_again (int fd)
-{
-  char path[64];
-
-  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
-  return open (path, O_RDONLY | O_CLOEXEC);
 }
 
 /* Regions of the file: those of the counters from first up to end. */
@@ -138,7 +125,10 @@ dirty_write_out (struct dirty *d, int fd)
   /* All at once: what is written from now on is none of this sync. */
   for (i = 0; i < DIRTY_COUNTERS; ++i)
     written[i] = take (&d->written[i]);
-  own = open_again (fd);
+  /* An error is for the one that all this is done for, whose fdatasync
+   * tells of it, and not for what is no more than a hint.
+   */
+  own = sync_open_again (fd, O_RDONLY);
   if (own == -1)
     return 0;
   pieces = write_pieces (written, own);

@@ -75,6 +75,15 @@ sync_leave (struct sync_calls *calls, struct sync_call *call, bool failed)
 }
 
 int
+sync_open_again (int fd, int flags)
+{
+  char path[64];
+
+  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
+  return open (path, flags | O_CLOEXEC);
+}
+
+int
 sync_fdatasync (struct sync_calls *calls, int fd)
 {
   struct sync_call call;
@@ -143,7 +152,6 @@ sync_pwrite (int fd, const void *buf, size_t count, uint64_t offset,
              _Atomic bool *can, _Atomic bool *works)
 {
   struct iovec iov = { .iov_base = (void *) buf, .iov_len = count };
-  char path[64];
   int own, err;
   ssize_t r;
 
@@ -152,12 +160,8 @@ sync_pwrite (int fd, const void *buf, size_t count, uint64_t offset,
     errno = EBADF;
     return -1;
   }
-  /* Without /proc, without the right to open it once more, or with too
-   * many open files, a sync does it, too.
-   */
-  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
-  own = open (path, O_RDWR | O_CLOEXEC);
-  if (own == -1) {
+  own = sync_open_again (fd, O_RDWR);
+  if (own == -1) {              /* a sync does it, too */
     errno = ENOTSUP;
     return -1;
   }

@@ -42,6 +42,13 @@ struct sync_calls {
 extern void sync_init (struct sync_calls *);
 extern void sync_destroy (struct sync_calls *);
 
+/* A file description of its own for the same file, to be closed: whatever
+ * the kernel tells it of a failed write-back, the first is told, too.  -1 if
+ * there is no /proc, no right to open it once more, or too many files are
+ * open.
+ */
+extern int sync_open_again (int fd, int flags);
+
 /* As fdatasync. */
 extern int sync_fdatasync (struct sync_calls *, int fd);
 
