@@ -210,13 +210,12 @@ next_parent (const struct vdi *vdi, const struct vdi_options *options,
 }
 
 static int
-open_level (struct vdi *vdi, const char *filename, bool want_write,
+open_level (struct vdi *vdi, const char *filename,
             const struct vdi_options *options, struct vdi_error *error)
 {
   struct storage *st;
 
-  if (storage_open_file (filename, want_write, options->lock, &st,
-                         error) == -1)
+  if (storage_open_file (filename, options->lock, &st, error) == -1)
     return -1;
   if (add_level (vdi, st, options, error) == -1) {
     storage_close (st);
@@ -236,7 +235,7 @@ open_parents (struct vdi *vdi, const struct vdi_options *options,
 
     if (next_parent (vdi, options, &filename, error) == -1)
       return -1;
-    r = open_level (vdi, filename, false, options, error);
+    r = open_level (vdi, filename, options, error);
     free (filename);
     if (r == -1)
       return -1;
@@ -256,8 +255,28 @@ vdi_open (const char *filename, const struct vdi_options *options,
 
   if (vdi == NULL)
     return -1;
-  if (open_level (vdi, filename, true, options, error) == -1 ||
+  if (open_level (vdi, filename, options, error) == -1 ||
       open_parents (vdi, options, error) == -1) {
+    free_vdi (vdi);
+    return -1;
+  }
+  finish (vdi);
+  *out = vdi;
+  return 0;
+}
+
+int
+chain_open_over (struct storage *st, const struct vdi_options *options,
+                 struct vdi **out, struct vdi_error *error)
+{
+  struct vdi *vdi = new_vdi (options, st->name, error);
+
+  if (vdi == NULL)
+    return -1;
+  if (add_level (vdi, st, options, error) == -1 ||
+      open_parents (vdi, options, error) == -1) {
+    if (vdi->depth > 0)
+      vdi->levels[0]->st = NULL; /* it is the caller's */
     free_vdi (vdi);
     return -1;
   }
@@ -313,14 +332,10 @@ vdi_open_storage (struct storage *const *storages, size_t nr,
 static int
 check_unchanged (const struct image *img, struct vdi_error *error)
 {
-  uint8_t bytes[VDI_HEADER_SIZE];
-  const size_t size = MIN (img->file_length, sizeof bytes);
   struct vdi_header h;
   uint64_t length;
 
-  if (storage_size (img->st, &length, error) == -1 ||
-      storage_read (img->st, bytes, size, 0, "header", error) == -1 ||
-      vdi_header_decode (bytes, size, img->name, &h, error) == -1)
+  if (image_read_header (img->st, &h, &length, error) == -1)
     return -1;
   if (length != img->file_length || h.n_alloc != img->header.n_alloc ||
       h.n_blocks != img->header.n_blocks ||
@@ -336,9 +351,8 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
 {
   struct image *img = vdi->levels[0];
 
-  if (img->st->ops->writable (img->st) == -1)
-    return vdi_set_errno (error, errno, "%s: cannot be written to",
-                          img->name);
+  if (storage_make_writable (img->st, error) == -1)
+    return -1;
   /* Kept if it comes to nothing now, for the next attempt: it has taken
    * over what the map knew of holes.
    */

@@ -111,6 +111,13 @@ chain_stripe (struct vdi *vdi, uint32_t block)
   return &vdi->stripes[block % NR_STRIPES];
 }
 
+/* Open a disk over the image in a storage, which may be locked for writing
+ * already, and the parents that are found for it.  The storage belongs to
+ * the vdi when this succeeds, and still to the caller when it fails.
+ */
+extern int chain_open_over (struct storage *, const struct vdi_options *,
+                            struct vdi **, struct vdi_error *);
+
 extern void chain_warn (const struct vdi *, const char *fs, ...)
   __attribute__ ((format (printf, 2, 3)));
 extern void chain_debug (const struct vdi *, const char *fs, ...)

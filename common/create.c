@@ -15,15 +15,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <wchar.h>
 
 #include "bytes.h"
+#include "chain.h"
 #include "checked.h"
-#include "discover.h"
 #include "error.h"
 #include "format.h"
+#include "image.h"
 #include "storage.h"
 #include "uuid.h"
 #include "vdi.h"
@@ -334,11 +333,10 @@ open_parent (const char *filename, bool lock, struct storage **st,
 {
   uint64_t length;
 
-  if (storage_open_file (filename, false, lock, st, error) == -1)
+  if (storage_open_file (filename, lock, st, error) == -1)
     return -1;
   if (storage_lock (*st, false, error) == -1 ||
-      storage_size (*st, &length, error) == -1 ||
-      discover_header (filename, header, error) == -1 ||
+      image_read_header (*st, header, &length, error) == -1 ||
       vdi_header_validate (header, filename, length, error) == -1) {
     storage_close (*st);
     return -1;
@@ -346,21 +344,13 @@ open_parent (const char *filename, bool lock, struct storage **st,
   return 0;
 }
 
-/* Nothing was left behind, or it must be said.  By now somebody else may
- * have put something in our file's place: that is not ours to remove.
- */
-static void
-remove_begun (const char *name, const struct stat *begun,
-              struct vdi_error *error)
+static int
+exists_already (const char *filename, struct vdi_error *error)
 {
-  const struct vdi_error cause = *error;
-  struct stat now;
-
-  if (stat (name, &now) == 0 && now.st_dev == begun->st_dev &&
-      now.st_ino == begun->st_ino && unlink (name) == -1)
-    vdi_set_error (error, cause.err,
-                   "%s; the unfinished file could not be removed either:"
-                   " remove it yourself", cause.message);
+  return vdi_set_error (error, EEXIST,
+                        "%s: there is a file of this name already, which is"
+                        " not overwritten: remove it, or choose another name",
+                        filename);
 }
 
 static void
@@ -376,53 +366,112 @@ explain_no_room (const struct vdi_header *h, struct vdi_error *error)
                    " is needed", cause.message, h->disk_size);
 }
 
-static int
-create_file (const char *filename, bool lock, const struct vdi_header *h,
-             struct vdi_error *error)
+/* FAT and simple file systems of user space cannot make a file longer
+ * without writing to it, and no image could grow on them.
+ */
+static void
+explain_no_growth (struct vdi_error *error)
 {
-  struct storage *st;
-  struct stat begun;
-  int r;
+  const struct vdi_error cause = *error;
 
-  if (storage_create_file (filename, lock, &st, error) == -1) {
-    if (error->err == EEXIST)
-      vdi_set_error (error, EEXIST,
-                     "%s: there is a file of this name already, which is not"
-                     " overwritten: remove it, or choose another name",
-                     filename);
+  if (cause.err == EPERM || cause.err == EOPNOTSUPP || cause.err == ENOSYS)
+    vdi_set_error (error, cause.err,
+                   "%s: the file system it is on does not let a file grow"
+                   " without writing to it, which an image needs: create it"
+                   " somewhere else", cause.message);
+}
+
+/* The file, locked and unfinished, with the image in it. */
+static int
+begin_file (const char *filename, bool lock, const struct vdi_header *h,
+            struct storage **st, struct vdi_error *error)
+{
+  if (storage_create_file (filename, lock, st, error) == -1)
+    return error->err == EEXIST ? exists_already (filename, error) : -1;
+  if (storage_lock (*st, true, error) == 0 &&
+      write_image (*st, h, error) == 0)
+    return 0;
+  explain_no_room (h, error);
+  explain_no_growth (error);
+  storage_abandon_file (*st, error);
+  return -1;
+}
+
+static int
+finish_file (struct storage *st, struct vdi_error *error)
+{
+  if (storage_finish_file (st, error) == 0)
+    return 0;
+  return error->err == EEXIST ? exists_already (st->name, error) : -1;
+}
+
+/* What has been made is what is served, and not what has its name then.  It
+ * gets the name last, when nothing can fail any more.
+ */
+static int
+serve_file (struct storage *st, const struct vdi_options *options,
+            struct vdi **vdi, struct vdi_error *error)
+{
+  struct vdi_error ignored;
+
+  if (chain_open_over (st, options, vdi, error) == -1) {
+    storage_abandon_file (st, error);
     return -1;
   }
-  if (stat (st->name, &begun) == -1)
-    memset (&begun, 0, sizeof begun);
-  r = storage_lock (st, true, error);
-  if (r == 0)
-    r = write_image (st, h, error);
-  if (r == -1) {
-    explain_no_room (h, error);
-    remove_begun (st->name, &begun, error);
-  }
-  storage_close (st);
-  return r;
+  if (finish_file (st, error) == 0)
+    return 0;
+  vdi_close (*vdi, &ignored);
+  return -1;
+}
+
+/* The parent stays open until its child is. */
+static int
+begin (const char *filename, const struct vdi_create_options *options,
+       struct storage **st, struct storage **parent_st,
+       struct vdi_error *error)
+{
+  struct vdi_header parent, h;
+
+  *parent_st = NULL;
+  if (options->parent &&
+      open_parent (options->parent, options->lock, parent_st, &parent,
+                   error) == -1)
+    return -1;
+  if (plan (options, options->parent ? &parent : NULL, filename, &h,
+            error) == 0 &&
+      begin_file (filename, options->lock, &h, st, error) == 0)
+    return 0;
+  storage_close (*parent_st);
+  return -1;
 }
 
 int
 vdi_create (const char *filename, const struct vdi_create_options *options,
             struct vdi_error *error)
 {
-  const struct vdi_header *parent = NULL;
-  struct vdi_header parent_header, h;
-  struct storage *parent_st = NULL;
+  struct storage *st, *parent_st;
   int r;
 
-  if (options->parent) {
-    if (open_parent (options->parent, options->lock, &parent_st,
-                     &parent_header, error) == -1)
-      return -1;
-    parent = &parent_header;
-  }
-  r = plan (options, parent, filename, &h, error);
-  if (r == 0)
-    r = create_file (filename, options->lock, &h, error);
+  if (begin (filename, options, &st, &parent_st, error) == -1)
+    return -1;
+  r = finish_file (st, error);
+  storage_close (st);
+  storage_close (parent_st);
+  return r;
+}
+
+int
+vdi_create_open (const char *filename,
+                 const struct vdi_create_options *create_options,
+                 const struct vdi_options *options, struct vdi **vdi,
+                 struct vdi_error *error)
+{
+  struct storage *st, *parent_st;
+  int r;
+
+  if (begin (filename, create_options, &st, &parent_st, error) == -1)
+    return -1;
+  r = serve_file (st, options, vdi, error);
   storage_close (parent_st);
   return r;
 }

@@ -10,18 +10,19 @@
 #include "commit.h"
 #include "image.h"
 
-static int
-read_header (struct image *img, struct vdi_error *error)
+int
+image_read_header (struct storage *st, struct vdi_header *header,
+                   uint64_t *length, struct vdi_error *error)
 {
   uint8_t bytes[VDI_HEADER_SIZE];
-  const size_t size = MIN (img->file_length, sizeof bytes);
+  size_t size;
 
-  if (storage_read (img->st, bytes, size, 0, "header", error) == -1)
+  if (storage_size (st, length, error) == -1)
     return -1;
-  if (vdi_header_decode (bytes, size, img->name, &img->header, error) == -1)
+  size = MIN (*length, sizeof bytes);
+  if (storage_read (st, bytes, size, 0, "header", error) == -1)
     return -1;
-  return vdi_header_validate (&img->header, img->name, img->file_length,
-                              error);
+  return vdi_header_decode (bytes, size, st->name, header, error);
 }
 
 int
@@ -35,8 +36,9 @@ image_open (struct storage *st, bool missing_zero, struct image **image,
   img->st = st;
   img->name = st->name;
   img->missing_zero = missing_zero;
-  if (storage_size (st, &img->file_length, error) == -1 ||
-      read_header (img, error) == -1 ||
+  if (image_read_header (st, &img->header, &img->file_length, error) == -1 ||
+      vdi_header_validate (&img->header, st->name, img->file_length,
+                           error) == -1 ||
       blockmap_load (&img->map, st, &img->header, img->file_length,
                      error) == -1) {
     free (img);

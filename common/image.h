@@ -45,6 +45,12 @@ struct image {
   struct commit *commit;
 };
 
+/* Read and decode, but not validate, the header, and tell how long the file
+ * is.  EINVAL if it is not a VDI image.
+ */
+extern int image_read_header (struct storage *, struct vdi_header *,
+                              uint64_t *length, struct vdi_error *);
+
 /* Read header and map.  The image takes the storage over if this
  * succeeds.  Changes nothing, takes no lock.
  */

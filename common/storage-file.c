@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A storage that is a file or a block device of this machine.
  *
- * This and its parts storage-lock.c, storage-sync.c and storage-dirty.c
- * are all of the core that calls the operating system for an image.  What
+ * This and its parts storage-open.c, storage-lock.c, storage-sync.c and
+ * storage-dirty.c are all of the core that calls the operating system for an
+ * image.  What
  * the file system turns out not to support is remembered, so that it is
  * asked only once.
  */
@@ -11,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -35,6 +35,7 @@
 #include "storage.h"
 #include "storage-dirty.h"
 #include "storage-lock.h"
+#include "storage-open.h"
 #include "storage-sync.h"
 
 struct file {
@@ -44,7 +45,6 @@ struct file {
   int fd;
   bool block_device;
   unsigned sector;              /* of a block device, bytes */
-  int not_writable;             /* 0, or the errno that says why */
   bool use_locks;
 
   /* Learned; any thread may clear one at any time. */
@@ -60,14 +60,17 @@ struct file {
   /* Is it known what st.grows_dense is? */
   _Atomic bool growth_known;
 
-  /* The directory does not yet know of this new file for certain. */
-  _Atomic bool new_name;
+  /* Of a new file, constant once others use it: is it not finished yet, and
+   * does it have its name?
+   */
+  bool unfinished, named;
 
   struct sync_calls syncs;      /* has its own lock */
   struct dirty dirty;           /* atomic */
 
-  pthread_mutex_t lock;         /* protects locks */
+  pthread_mutex_t lock;         /* protects the rest */
   struct file_locks locks;
+  bool writable;                /* fd is */
 };
 
 static struct file *
@@ -176,34 +179,6 @@ file_pwrite (struct storage *st, const void *buf, size_t count,
                       &f->durable_works);
 }
 
-/* A file that was just created is only on stable storage when its
- * directory knows of it.
- */
-static int
-sync_directory (const char *name)
-{
-  char *copy = strdup (name);
-  int fd, r, err;
-
-  if (copy == NULL)
-    return -1;
-  fd = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  err = errno;
-  free (copy);
-  if (fd == -1) {
-    errno = err;
-    return -1;
-  }
-  r = fsync (fd);
-  err = errno;
-  close (fd);
-  /* Some file systems cannot, and need not. */
-  if (r == -1 && err == EINVAL)
-    return 0;
-  errno = err;
-  return r;
-}
-
 static int
 file_sync (struct storage *st)
 {
@@ -212,14 +187,7 @@ file_sync (struct storage *st)
   /* Nobody waits in a device's queue for a durable write. */
   if (!f->block_device)
     dirty_write_out (&f->dirty, f->fd);
-  if (sync_fdatasync (&f->syncs, f->fd) == -1)
-    return -1;
-  if (atomic_load (&f->new_name)) {
-    if (sync_directory (f->st.name) == -1)
-      return -1;
-    atomic_store (&f->new_name, false);
-  }
-  return 0;
+  return sync_fdatasync (&f->syncs, f->fd);
 }
 
 static int
@@ -447,11 +415,49 @@ file_storage_lock (struct storage *st, bool writer, struct vdi_error *error)
   return r;
 }
 
+/* The same file for writing, in the place of the one for reading.
+ *
+ * Others read through f->fd all the time: dup3 puts the new one in its place
+ * in one step, and they read through either.  Locks belong to what was
+ * opened: the new one takes a reader's before the old one's go, so that there
+ * is no moment without any.  Those are given back and not only closed, because
+ * a process that nbdkit has forked (--run) has the old one open, too, and they
+ * would forbid us to write.
+ */
 static int
-file_writable (struct storage *st)
+open_for_writing (struct file *f)
 {
-  errno = to_file (st)->not_writable;
-  return errno ? -1 : 0;
+  struct file_locks locks = { .reader = false };
+  struct vdi_error error = { .err = 0 };
+  int fd, r;
+
+  fd = open_to_write (f->fd, f->st.name);
+  if (fd == -1)
+    return -1;
+  r = f->locks.reader ? file_lock (fd, f->st.name, false, &locks, &error) : 0;
+  if (r == 0) {
+    file_unlock (f->fd, &f->locks);
+    f->locks = locks;
+    f->writable = true;
+    while (dup3 (fd, f->fd, O_CLOEXEC) == -1 && errno == EINTR)
+      ;                         /* both are open: nothing else can be */
+  }
+  close (fd);
+  errno = error.err;
+  return r;
+}
+
+static int
+file_make_writable (struct storage *st)
+{
+  struct file *f = to_file (st);
+  int r = 0;
+
+  pthread_mutex_lock (&f->lock);
+  if (!f->writable)
+    r = open_for_writing (f);
+  pthread_mutex_unlock (&f->lock);
+  return r;
 }
 
 static void
@@ -462,6 +468,8 @@ file_close (struct storage *st)
   /* Nothing waits to be written that close could complain of: what must
    * not be lost has been synced.
    */
+  if (f->unfinished)
+    (void) remove_new (f->fd, st->name, f->named);
   close (f->fd);
   sync_destroy (&f->syncs);
   pthread_mutex_destroy (&f->lock);
@@ -481,7 +489,7 @@ static const struct storage_ops file_ops = {
   .extent = file_extent,
   .advise = file_advise,
   .lock = file_storage_lock,
-  .writable = file_writable,
+  .make_writable = file_make_writable,
   .close = file_close,
 };
 
@@ -514,64 +522,32 @@ device_zeroes (dev_t dev)
   return false;
 }
 
-static int
-refuse (const char *filename, struct vdi_error *error)
-{
-  return vdi_set_error (error, EINVAL,
-                        "%s: is neither a regular file nor a block device",
-                        filename);
-}
-
-static bool
-is_storage (const struct stat *sb)
-{
-  return S_ISREG (sb->st_mode) || S_ISBLK (sb->st_mode);
-}
-
 /* Make a storage of an open file.  fd is closed if this fails. */
 static int
-new_file (int fd, const char *filename, int not_writable, bool locks,
+new_file (int fd, const struct stat *sb, const char *filename, bool locks,
           struct storage **ret, struct vdi_error *error)
 {
   struct file *f = NULL;
-  struct stat sb;
-  int sector = 512, flags;
+  int sector = 512;
 
-  if (fstat (fd, &sb) == -1) {
-    vdi_set_errno (error, errno, "%s: cannot find out what it is", filename);
-    goto err;
-  }
-  if (!is_storage (&sb)) {
-    refuse (filename, error);
-    goto err;
-  }
-  if (S_ISBLK (sb.st_mode) &&
+  if (S_ISBLK (sb->st_mode) &&
       (ioctl (fd, BLKSSZGET, &sector) == -1 || sector <= 0)) {
     vdi_set_errno (error, errno, "%s: cannot find out the sector size",
                    filename);
-    goto err;
-  }
-  /* O_NONBLOCK was for opening only. */
-  flags = fcntl (fd, F_GETFL);
-  if (flags == -1 || fcntl (fd, F_SETFL, flags & ~O_NONBLOCK) == -1) {
-    vdi_set_errno (error, errno, "%s: cannot open", filename);
     goto err;
   }
 
   f = calloc (1, sizeof *f);
   if (f == NULL)
     goto no_memory;
-  f->st.name = realpath (filename, NULL);
-  if (f->st.name == NULL)       /* somebody has moved it already */
-    f->st.name = strdup (filename);
+  f->st.name = real_name (filename);
   if (f->st.name == NULL)
     goto no_memory;
   f->st.ops = &file_ops;
   f->fd = fd;
-  f->block_device = S_ISBLK (sb.st_mode);
+  f->block_device = S_ISBLK (sb->st_mode);
   f->st.grows_zero = !f->block_device;
   f->sector = sector;
-  f->not_writable = not_writable;
   f->use_locks = locks;
   sync_init (&f->syncs);
   pthread_mutex_init (&f->lock, NULL);
@@ -580,10 +556,9 @@ new_file (int fd, const char *filename, int not_writable, bool locks,
    */
   atomic_init (&f->can_durable, !f->block_device);
   atomic_init (&f->can_punch, true);
-  atomic_init (&f->can_zero, !f->block_device || device_zeroes (sb.st_rdev));
+  atomic_init (&f->can_zero, !f->block_device || device_zeroes (sb->st_rdev));
   atomic_init (&f->can_provision, !f->block_device);
   atomic_init (&f->can_extent, !f->block_device);
-  atomic_init (&f->new_name, false);
   find_limit (f);
   *ret = &f->st;
   return 0;
@@ -596,50 +571,63 @@ new_file (int fd, const char *filename, int not_writable, bool locks,
   return -1;
 }
 
-/* Opened without waiting, or a FIFO would keep us for ever. */
-#define OPEN_FLAGS (O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
-
 int
-storage_open_file (const char *filename, bool want_write, bool locks,
-                   struct storage **ret, struct vdi_error *error)
+storage_open_file (const char *filename, bool locks, struct storage **ret,
+                   struct vdi_error *error)
 {
-  int not_writable = EROFS;
   struct stat sb;
-  int fd = -1;
+  const int fd = open_to_read (filename, &sb, error);
 
-  /* new_file looks again, at what was really opened; this is because
-   * opening some devices is enough to make them do something.
-   */
-  if (stat (filename, &sb) == 0 && !is_storage (&sb))
-    return refuse (filename, error);
-
-  if (want_write) {
-    fd = open (filename, O_RDWR | OPEN_FLAGS);
-    not_writable = fd >= 0 ? 0 : errno;
-  }
-  if (fd == -1 &&
-      (not_writable == EROFS || not_writable == EACCES ||
-       not_writable == EPERM || not_writable == ETXTBSY))
-    fd = open (filename, O_RDONLY | OPEN_FLAGS);
-  if (fd == -1)
-    return vdi_set_errno (error, errno, "%s: cannot open", filename);
-
-  return new_file (fd, filename, not_writable, locks, ret, error);
+  return fd == -1 ? -1 : new_file (fd, &sb, filename, locks, ret, error);
 }
 
 int
 storage_create_file (const char *filename, bool locks, struct storage **ret,
                      struct vdi_error *error)
 {
+  struct stat sb = { .st_mode = S_IFREG };
+  struct file *f;
+  bool named;
   int fd;
 
-  fd = open (filename, O_RDWR | O_CREAT | O_EXCL | OPEN_FLAGS, 0600);
+  fd = open_new (filename, &named);
   if (fd == -1)
     return vdi_set_errno (error, errno, "%s: cannot create", filename);
-  if (new_file (fd, filename, 0, locks, ret, error) == -1) {
-    unlink (filename);
+  if (new_file (fd, &sb, filename, locks, ret, error) == -1)
     return -1;
-  }
-  atomic_store (&to_file (*ret)->new_name, true);
+  f = to_file (*ret);
+  f->writable = true;
+  f->unfinished = true;
+  f->named = named;
   return 0;
+}
+
+int
+storage_finish_file (struct storage *st, struct vdi_error *error)
+{
+  struct file *f = to_file (st);
+
+  if (name_new (f->fd, st->name, f->named) == -1)
+    return vdi_set_errno (error, errno, "%s: cannot give the new file its "
+                          "name", st->name);
+  f->named = true;
+  if (file_sync (st) == -1 || sync_directory (st->name) == -1)
+    return vdi_set_errno (error, errno, "%s: cannot bring the new file's name "
+                          "to stable storage", st->name);
+  f->unfinished = false;
+  return 0;
+}
+
+void
+storage_abandon_file (struct storage *st, struct vdi_error *error)
+{
+  const struct vdi_error cause = *error;
+  struct file *f = to_file (st);
+
+  if (f->unfinished && remove_new (f->fd, st->name, f->named) == -1)
+    vdi_set_error (error, cause.err,
+                   "%s; the unfinished file could not be removed either:"
+                   " remove it yourself", cause.message);
+  f->unfinished = false;
+  storage_close (st);
 }

@@ -166,3 +166,13 @@ file_lock (int fd, const char *name, bool writer, struct file_locks *held,
     held->writer = true;
   return 0;
 }
+
+void
+file_unlock (int fd, struct file_locks *held)
+{
+  const struct file_locks none = { .reader = false };
+
+  if (held->reader)
+    release (fd, NR (taken), held->writer, &none);
+  *held = none;
+}

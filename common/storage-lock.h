@@ -30,4 +30,9 @@ struct file_locks {
 extern int file_lock (int fd, const char *name, bool writer,
                       struct file_locks *, struct vdi_error *);
 
+/* Give back what is held, wherever else the same open file description is
+ * open: after a fork, too.
+ */
+extern void file_unlock (int fd, struct file_locks *);
+
 #endif /* VDI_STORAGE_LOCK_H */

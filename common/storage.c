@@ -210,6 +210,14 @@ storage_lock (struct storage *st, bool writer, struct vdi_error *error)
   return st->ops->lock (st, writer, error);
 }
 
+int
+storage_make_writable (struct storage *st, struct vdi_error *error)
+{
+  if (RETRY (st->ops->make_writable (st)) == -1)
+    return vdi_set_errno (error, errno, "%s: cannot be written to", st->name);
+  return 0;
+}
+
 void
 storage_close (struct storage *st)
 {

@@ -11,7 +11,7 @@
  * the file, the operation, offset and count.
  *
  * Thread-safety: all operations may be called at any time from any
- * thread, except make_writable and close, which need the storage alone.
+ * thread, except close, which needs the storage alone.
  *
  * All offsets and lengths are bytes from the start of the file.
  */
@@ -94,8 +94,11 @@ struct storage_ops {
    */
   int (*lock) (struct storage *, bool writer, struct vdi_error *);
 
-  /* Can it be written to at all?  0, or -1 and errno (EROFS, EACCES...) */
-  int (*writable) (struct storage *);
+  /* From now on it is to be written to: open it for that, unless it is.
+   * Others may read meanwhile.  Changes nothing.  EROFS, EACCES, EPERM,
+   * ETXTBSY...: it cannot be written to; what was can be read as before.
+   */
+  int (*make_writable) (struct storage *);
 
   void (*close) (struct storage *); /* frees the storage, too */
 };
@@ -117,21 +120,26 @@ struct storage {
   _Atomic bool grows_dense;
 };
 
-/* Open a file or a block device.  Without write access (or if
- * want_write is false) it is opened for reading only; nothing is ever
- * changed by opening.  Closed on exec.  locks: take none if false.
- * Errors as open(2); EINVAL if it is neither a file nor a block device.
+/* Open a file or a block device, for reading only until make_writable;
+ * nothing is ever changed by opening.  Closed on exec.  locks: take none if
+ * false.  Errors as open(2); EINVAL if it is neither a file nor a block
+ * device.
  */
-extern int storage_open_file (const char *filename, bool want_write,
-                              bool locks, struct storage **,
-                              struct vdi_error *);
+extern int storage_open_file (const char *filename, bool locks,
+                              struct storage **, struct vdi_error *);
 
 /* Create a new file that must not exist yet (EEXIST), for reading and
- * writing, mode 0600 as VirtualBox does (vdi-format.md 7.1).  The first
- * sync brings its name to stable storage, too.
+ * writing, mode 0600 as VirtualBox does (vdi-format.md 7.1).  It is
+ * unfinished, and may have no name yet (see storage-open.h), until
+ * storage_finish_file has brought it and its name to stable storage: EEXIST
+ * if somebody else has used the name meanwhile.  storage_abandon_file
+ * removes and closes it, and adds to *error if it cannot be removed; closing
+ * it unfinished removes it, too.
  */
 extern int storage_create_file (const char *filename, bool locks,
                                 struct storage **, struct vdi_error *);
+extern int storage_finish_file (struct storage *, struct vdi_error *);
+extern void storage_abandon_file (struct storage *, struct vdi_error *);
 
 /* The checked forms.  what says for the message what is being read or
  * written ("header", "block map", "data"...).  The error keeps the
@@ -173,6 +181,7 @@ extern int storage_write_zeroes (struct storage *, uint64_t offset,
 extern void storage_advise (struct storage *, uint64_t offset,
                             uint64_t length, enum storage_advice);
 extern int storage_lock (struct storage *, bool writer, struct vdi_error *);
+extern int storage_make_writable (struct storage *, struct vdi_error *);
 extern void storage_close (struct storage *); /* NULL is allowed */
 
 #endif /* VDI_STORAGE_H */

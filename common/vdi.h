@@ -228,12 +228,22 @@ struct vdi_create_options {
   bool lock;
 };
 
-/* Create an image that must not exist yet (EEXIST).  Durable on return.
- * Removes what it began if it fails.
+/* Create an image that must not exist yet (EEXIST).  If it fails, nothing is
+ * left behind, and nothing of anybody else's is touched.  Durable on return.
  */
 extern int vdi_create (const char *filename,
                        const struct vdi_create_options *,
                        struct vdi_error *);
+
+/* The same, and open it as vdi_open would, without letting go of it in
+ * between: what is served is what was made.  It is locked for writing all the
+ * time, and has its name only when it is open and its parents have been
+ * found, where the file system can do that (see storage-open.h).
+ */
+extern int vdi_create_open (const char *filename,
+                            const struct vdi_create_options *,
+                            const struct vdi_options *, struct vdi **,
+                            struct vdi_error *);
 
 /* The same into an empty storage; nothing is removed on failure.
  * parent is the parent's header for a diff, else NULL.

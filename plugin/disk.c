@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -26,8 +25,28 @@ static struct vdi_machine_disk *machine_disk; /* NULL without machine= */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static enum { UNKNOWN, WRITABLE, READ_ONLY } writing; /* lock */
 
+static void
+options_of_disk (const struct options *o, struct vdi_options *vo)
+{
+  vdi_options_init (vo);
+  vo->lock = o->lock;
+  vo->missing_zero = o->missing_zero;
+  vo->commit_seconds = o->commit_seconds;
+  vo->advice = o->advice;
+  vo->parents = (const char *const *) o->parents.name;
+  vo->nr_parents = o->parents.nr;
+  vo->parent_dirs = (const char *const *) o->parent_dirs.name;
+  vo->nr_parent_dirs = o->parent_dirs.nr;
+  if (machine_disk != NULL) {
+    vo->candidates = (const char *const *) machine_disk->candidates;
+    vo->nr_candidates = machine_disk->nr_candidates;
+  }
+  vo->warn = report_warning;
+  vo->debug = report_debug;
+}
+
 static int
-create (const struct options *o)
+create_image (const struct options *o)
 {
   struct vdi_create_options co = {
     .type = o->type,
@@ -38,9 +57,11 @@ create (const struct options *o)
     .parent = o->type == VDI_TYPE_DIFF ? o->parents.name[0] : NULL,
     .lock = o->lock,
   };
+  struct vdi_options vo;
   struct vdi_error error;
 
-  if (vdi_create (o->file, &co, &error) == -1)
+  options_of_disk (o, &vo);
+  if (vdi_create_open (o->file, &co, &vo, &vdi, &error) == -1)
     return report (&error);
   return 0;
 }
@@ -51,21 +72,7 @@ open_image (const struct options *o, const char *filename)
   struct vdi_options vo;
   struct vdi_error error;
 
-  vdi_options_init (&vo);
-  vo.lock = o->lock;
-  vo.missing_zero = o->missing_zero;
-  vo.commit_seconds = o->commit_seconds;
-  vo.advice = o->advice;
-  vo.parents = (const char *const *) o->parents.name;
-  vo.nr_parents = o->parents.nr;
-  vo.parent_dirs = (const char *const *) o->parent_dirs.name;
-  vo.nr_parent_dirs = o->parent_dirs.nr;
-  if (machine_disk != NULL) {
-    vo.candidates = (const char *const *) machine_disk->candidates;
-    vo.nr_candidates = machine_disk->nr_candidates;
-  }
-  vo.warn = report_warning;
-  vo.debug = report_debug;
+  options_of_disk (o, &vo);
   if (vdi_open (filename, &vo, &vdi, &error) == -1)
     return report (&error);
   return 0;
@@ -110,18 +117,7 @@ disk_start (const struct options *o)
   if (o->machine != NULL)
     return start_machine (o);
 
-  if (!o->create)
-    return open_image (o, o->file);
-
-  if (create (o) == -1)
-    return -1;
-  if (open_image (o, o->file) == -1) {
-    /* It is ours, and nobody had the time to put anything into it. */
-    if (unlink (o->file) == -1)
-      nbdkit_error ("%s: cannot be removed again: %m", o->file);
-    return -1;
-  }
-  return 0;
+  return o->create ? create_image (o) : open_image (o, o->file);
 }
 
 /* An image that has children can be written to, but not they used after. */

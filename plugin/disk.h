@@ -20,7 +20,7 @@
 #include "vdi.h"
 
 /* Create the image if that is asked for, and open it.  Changes no image
- * that existed before.  If it fails, a new image is removed again.
+ * that existed before.  If it fails, no new image is left behind.
  */
 extern int disk_start (const struct options *);
 

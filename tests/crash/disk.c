@@ -676,7 +676,7 @@ disk_lock (struct storage *s, bool writer, struct vdi_error *error)
 }
 
 static int
-disk_writable (struct storage *s)
+disk_make_writable (struct storage *s)
 {
   (void) s;
   return 0;
@@ -694,7 +694,7 @@ static const struct storage_ops ops = {
   .extent = disk_extent,
   .advise = disk_advise,
   .lock = disk_lock,
-  .writable = disk_writable,
+  .make_writable = disk_make_writable,
   .close = disk_close,
 };
 

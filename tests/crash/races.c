@@ -253,7 +253,7 @@ slow_lock (struct storage *st, bool writer, struct vdi_error *error)
 }
 
 static int
-slow_writable (struct storage *st)
+slow_make_writable (struct storage *st)
 {
   (void) st;
   return 0;
@@ -269,7 +269,7 @@ static const struct storage_ops slow_ops = {
   .pread = slow_pread, .pwrite = slow_pwrite, .sync = slow_sync,
   .size = slow_size, .truncate = slow_truncate, .punch = slow_punch,
   .zero = slow_none, .provision = slow_none, .extent = slow_extent,
-  .advise = slow_advise, .lock = slow_lock, .writable = slow_writable,
+  .advise = slow_advise, .lock = slow_lock, .make_writable = slow_make_writable,
   .close = slow_close,
 };
 

@@ -4,6 +4,7 @@
 with connections that come and go; and what is on the disk meanwhile."""
 
 import os
+import shutil
 import signal
 
 import vdi
@@ -145,12 +146,19 @@ def test_commit_when_the_client_leaves():
 
 
 def test_as_another_user():
-    """What only root can open, nbdkit -u serves all the same."""
+    """What only root can open, nbdkit -u serves all the same, to be read.
+    To be written to, it must be the user's who is given there."""
     if os.geteuid() != 0:
         vditest.skip("needs root, to become somebody else")
     image = vdi.make(vditest.path("a.vdi"), size=8 * M)
     os.chmod(image, 0o600)
     os.chmod(os.environ["VDITEST_DIR"], 0o777)      # for socket and pidfile
+    with vditest.serve(image, options=["-u", "nobody"]) as s:
+        h = s.connect()
+        assert h.is_read_only()
+        assert vditest.read_all(h) == bytes(8 * M)
+        assert "Permission denied: serving it read-only" in s.log(), s.log()
+    shutil.chown(image, "nobody")
     with vditest.serve(image, options=["-u", "nobody"]) as s:
         h = s.connect()
         assert not h.is_read_only()

@@ -222,7 +222,7 @@ memory_lock (struct storage *st, bool writer, struct vdi_error *error)
 }
 
 static int
-memory_writable (struct storage *st)
+memory_make_writable (struct storage *st)
 {
   struct memory *mem = lock (st);
 
@@ -252,7 +252,7 @@ static const struct storage_ops memory_ops = {
   .extent = memory_extent,
   .advise = memory_advise,
   .lock = memory_lock,
-  .writable = memory_writable,
+  .make_writable = memory_make_writable,
   .close = memory_close,
 };
 

@@ -228,7 +228,7 @@ test_busy_parent (void)
   struct storage *st;
 
   create_ok (parent, &options);
-  CHECK (storage_open_file (parent, true, true, &st, &error) == 0);
+  CHECK (storage_open_file (parent, true, &st, &error) == 0);
   CHECK (storage_lock (st, true, &error) == 0);
   options.type = VDI_TYPE_DIFF;
   options.parent = parent;

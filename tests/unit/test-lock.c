@@ -29,7 +29,7 @@ open_image (void)
 {
   struct storage *st;
 
-  CHECK (storage_open_file (image, true, true, &st, &error) == 0);
+  CHECK (storage_open_file (image, true, &st, &error) == 0);
   return st;
 }
 
@@ -81,7 +81,7 @@ test_ourselves (void)
   busy (b, true, WRITER, false);
 
   /* Whoever does not want locks is not bothered. */
-  CHECK (storage_open_file (image, true, false, &c, &error) == 0);
+  CHECK (storage_open_file (image, false, &c, &error) == 0);
   ok (c, true);
   storage_close (c);
   busy (b, true, WRITER, false);
@@ -199,7 +199,7 @@ test_read_only (void)
 {
   struct storage *st, *b = open_image ();
 
-  CHECK (storage_open_file (image, false, true, &st, &error) == 0);
+  CHECK (storage_open_file (image, true, &st, &error) == 0);
   ok (st, false);
   busy (b, true, READER, true);
   ok (b, false);

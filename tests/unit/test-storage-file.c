@@ -43,14 +43,11 @@ static void
 refused (const char *name, int err, const char *because)
 {
   struct storage *st;
-  int i;
 
-  for (i = 0; i < 2; ++i) {
-    CHECK (storage_open_file (name, i, true, &st, &error) == -1);
-    CHECK (error.err == err);
-    CHECK (strncmp (error.message, name, strlen (name)) == 0);
-    CHECK (strstr (error.message, because) != NULL);
-  }
+  CHECK (storage_open_file (name, true, &st, &error) == -1);
+  CHECK (error.err == err);
+  CHECK (strncmp (error.message, name, strlen (name)) == 0);
+  CHECK (strstr (error.message, because) != NULL);
 }
 
 static void
@@ -95,7 +92,7 @@ test_names (void)
   CHECK (symlink ("n.vdi", link) == 0);
   CHECK (getcwd (cwd, sizeof cwd) != NULL);
   CHECK (chdir (tmpdir) == 0);
-  OK (storage_open_file ("./link.vdi", false, true, &st, &error));
+  OK (storage_open_file ("./link.vdi", true, &st, &error));
   CHECK (chdir (cwd) == 0);
   CHECK (strcmp (st->name, name) == 0);
   storage_close (st);
@@ -135,10 +132,8 @@ test_read_only (void)
 
   make_file (name, 8 * K);
   CHECK (stat (name, &before) == 0);
-  OK (storage_open_file (name, false, true, &st, &error));
+  OK (storage_open_file (name, true, &st, &error));
   CHECK (is_cloexec (name));
-  CHECK (st->ops->writable (st) == -1);
-  CHECK (errno == EROFS);
   CHECK (reads_as (st, 0, 8 * K, 0));
   CHECK (storage_read (st, buf, 4, 8 * K - 2, "data", &error) == -1);
   CHECK (error.err == EIO);
@@ -149,12 +144,12 @@ test_read_only (void)
   CHECK (strstr (error.message, "unexpected end of file"));
   CHECK (storage_write (st, "x", 1, 0, "data", &error) == -1);
   CHECK (storage_truncate (st, 0, &error) == -1);
-  storage_close (st);
 
   /* For writing, too, opening changes nothing. */
-  OK (storage_open_file (name, true, true, &st, &error));
+  OK (storage_make_writable (st, &error));
+  OK (storage_make_writable (st, &error));
   CHECK (is_cloexec (name));
-  CHECK (st->ops->writable (st) == 0);
+  CHECK (reads_as (st, 0, 8 * K, 0));
   CHECK (st->grows_zero);
   OK (storage_lock (st, true, &error));
   CHECK (storage_write (st, "x", 1, UINT64_MAX, "data", &error) == -1);
@@ -182,14 +177,14 @@ test_read_only (void)
     }
     else
       CHECK (chdir (tmpdir) == 0);
-    OK (storage_open_file ("ro.vdi", true, true, &st, &error));
-    CHECK (st->ops->writable (st) == -1);
-    CHECK (errno == EACCES);
+    OK (storage_open_file ("ro.vdi", true, &st, &error));
+    CHECK (storage_make_writable (st, &error) == -1);
+    CHECK (error.err == EACCES);
     CHECK (reads_as (st, 0, 8 * K, 0));
     OK (storage_lock (st, false, &error));
     storage_close (st);
     CHECK (chmod ("ro.vdi", 0) == 0);
-    CHECK (storage_open_file ("ro.vdi", true, true, &st, &error) == -1);
+    CHECK (storage_open_file ("ro.vdi", true, &st, &error) == -1);
     CHECK (error.err == EACCES);
     _exit (0);
   }
@@ -203,9 +198,9 @@ test_busy_text (void)
 {
   struct storage *st;
 
-  OK (storage_open_file ("/proc/self/exe", true, true, &st, &error));
-  CHECK (st->ops->writable (st) == -1);
-  CHECK (errno == ETXTBSY || errno == EACCES || errno == EROFS);
+  OK (storage_open_file ("/proc/self/exe", true, &st, &error));
+  CHECK (storage_make_writable (st, &error) == -1);
+  CHECK (error.err == ETXTBSY || error.err == EACCES || error.err == EROFS);
   storage_close (st);
 }
 
@@ -248,11 +243,12 @@ test_file (void)
   bool hole = false;
 
   OK (storage_create_file (name, true, &st, &error));
+  OK (storage_finish_file (st, &error));
   CHECK (storage_create_file (name, true, &st2, &error) == -1);
   CHECK (error.err == EEXIST);
   CHECK (stat (name, &sb) == 0);
   CHECK ((sb.st_mode & 07777) == 0600);
-  CHECK (st->ops->writable (st) == 0);
+  OK (storage_make_writable (st, &error));
   CHECK (st->grows_zero);
   CHECK (strcmp (st->name, name) == 0);
 
@@ -342,7 +338,8 @@ test_tmpfs (void)
   fd = mkstemp (name);
   if (fd == -1)
     return;
-  OK (storage_open_file (name, true, true, &st, &error));
+  OK (storage_open_file (name, true, &st, &error));
+  OK (storage_make_writable (st, &error));
   CHECK (unlink (name) == 0);
   OK (storage_truncate (st, 1 * M, &error));
   for (i = 0; i < 2; ++i) {
@@ -412,13 +409,13 @@ test_block_device (void)
              "not tested\n");
     return;
   }
-  OK (storage_open_file (device, true, true, &st, &error));
+  OK (storage_open_file (device, true, &st, &error));
   /* The device goes when nobody has it open any more. */
   ioctl (fd, LOOP_CLR_FD);
   close (fd);
 
   CHECK (!st->grows_zero);
-  CHECK (st->ops->writable (st) == 0);
+  OK (storage_make_writable (st, &error));
   OK (storage_size (st, &size, &error));
   CHECK (size == 4 * M);
   CHECK (storage_truncate (st, 2 * M, &error) == -1);

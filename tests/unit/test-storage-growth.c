@@ -47,7 +47,8 @@ new_storage (const char *directory)
   fd = mkstemp (name);
   if (fd == -1)
     return NULL;
-  OK (storage_open_file (name, true, true, &st, &error));
+  OK (storage_open_file (name, true, &st, &error));
+  OK (storage_make_writable (st, &error));
   CHECK (unlink (name) == 0 && close (fd) == 0);
   return st;
 }

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Opening and making files: see storage-open.h. */
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage-open.h"
+#include "storage-sync.h"
+
+/* Opened without waiting, or a FIFO would keep us for ever. */
+#define OPEN_FLAGS (O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+static bool
+is_storage (const struct stat *sb)
+{
+  return S_ISREG (sb->st_mode) || S_ISBLK (sb->st_mode);
+}
+
+static int
+refuse (const char *filename, struct vdi_error *error)
+{
+  return vdi_set_error (error, EINVAL,
+                        "%s: is neither a regular file nor a block device",
+                        filename);
+}
+
+/* Close it, for a reason that errno tells. */
+static int
+give_up (int fd)
+{
+  const int err = errno;
+
+  close (fd);
+  errno = err;
+  return -1;
+}
+
+/* O_NONBLOCK was for opening only. */
+static int
+may_wait (int fd)
+{
+  const int flags = fcntl (fd, F_GETFL);
+
+  if (flags == -1 || fcntl (fd, F_SETFL, flags & ~O_NONBLOCK) == -1)
+    return give_up (fd);
+  return fd;
+}
+
+int
+open_to_read (const char *filename, struct stat *sb, struct vdi_error *error)
+{
+  int fd;
+
+  /* It is looked at again when it is open; this is because opening some
+   * devices is enough to make them do something.
+   */
+  if (stat (filename, sb) == 0 && !is_storage (sb))
+    return refuse (filename, error);
+  fd = open (filename, O_RDONLY | OPEN_FLAGS);
+  if (fd >= 0)
+    fd = may_wait (fd);
+  if (fd == -1)
+    return vdi_set_errno (error, errno, "%s: cannot open", filename);
+  if (fstat (fd, sb) == -1) {
+    vdi_set_errno (error, errno, "%s: cannot find out what it is", filename);
+    return give_up (fd);
+  }
+  if (!is_storage (sb)) {
+    refuse (filename, error);
+    return give_up (fd);
+  }
+  return fd;
+}
+
+static bool
+same_file (const struct stat *a, const struct stat *b)
+{
+  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static int
+open_by_name (int fd, const char *name)
+{
+  struct stat is, wanted;
+  int own = open (name, O_RDWR | OPEN_FLAGS);
+
+  if (own == -1)
+    return -1;
+  if (fstat (fd, &wanted) == -1 || fstat (own, &is) == -1)
+    return give_up (own);
+  if (!same_file (&is, &wanted)) {
+    errno = ESTALE;
+    return give_up (own);
+  }
+  return own;
+}
+
+int
+open_to_write (int fd, const char *name)
+{
+  int own = sync_open_again (fd, O_RDWR | OPEN_FLAGS);
+
+  if (own == -1 && errno == ENOENT)
+    own = open_by_name (fd, name);
+  return own == -1 ? -1 : may_wait (own);
+}
+
+/* The directory that a file lies in, to be freed. */
+static char *
+directory (const char *filename)
+{
+  char *copy = strdup (filename), *r = NULL;
+
+  if (copy != NULL)
+    r = strdup (dirname (copy));
+  free (copy);
+  return r;
+}
+
+char *
+real_name (const char *filename)
+{
+  const char *last = strrchr (filename, '/');
+  char *name = realpath (filename, NULL), *dir, *real;
+
+  if (name != NULL)
+    return name;
+  dir = directory (filename);
+  real = dir != NULL ? realpath (dir, NULL) : NULL;
+  free (dir);
+  if (real == NULL)
+    return strdup (filename);
+  if (asprintf (&name, "%s/%s", strcmp (real, "/") == 0 ? "" : real,
+                last != NULL ? last + 1 : filename) == -1)
+    name = NULL;
+  free (real);
+  return name;
+}
+
+/*------------------------------------------------------------------*/
+/* New files */
+
+/* Only what has a name in /proc can be given another. */
+static const char *
+proc_name (int fd, char path[64])
+{
+  snprintf (path, 64, "/proc/self/fd/%d", fd);
+  return path;
+}
+
+static int
+open_unnamed (const char *filename)
+{
+  char *dir = directory (filename), path[64];
+  int fd;
+
+  if (dir == NULL)
+    return -1;
+  fd = open (dir, O_TMPFILE | O_RDWR | OPEN_FLAGS, 0600);
+  free (dir);
+  if (fd >= 0 && access (proc_name (fd, path), F_OK) == -1)
+    return give_up (fd);
+  return fd;
+}
+
+int
+open_new (const char *filename, bool *named)
+{
+  struct stat sb;
+  int fd;
+
+  /* To say it before all the work instead of after it. */
+  if (lstat (filename, &sb) == 0) {
+    errno = EEXIST;
+    return -1;
+  }
+  fd = open_unnamed (filename);
+  *named = fd == -1;
+  if (*named)
+    fd = open (filename, O_RDWR | O_CREAT | O_EXCL | OPEN_FLAGS, 0600);
+  return fd == -1 ? -1 : may_wait (fd);
+}
+
+int
+name_new (int fd, const char *filename, bool named)
+{
+  char path[64];
+
+  if (named)
+    return 0;
+  return linkat (AT_FDCWD, proc_name (fd, path), AT_FDCWD, filename,
+                 AT_SYMLINK_FOLLOW);
+}
+
+int
+remove_new (int fd, const char *filename, bool named)
+{
+  struct stat is, ours;
+
+  if (!named)
+    return 0;
+  if (fstat (fd, &ours) == -1)
+    return -1;
+  if (lstat (filename, &is) == -1)
+    return errno == ENOENT ? 0 : -1;
+  return same_file (&is, &ours) ? unlink (filename) : 0;
+}
+
+int
+sync_directory (const char *filename)
+{
+  char *dir = directory (filename);
+  int fd, r;
+
+  if (dir == NULL)
+    return -1;
+  fd = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  free (dir);
+  if (fd == -1)
+    return -1;
+  r = fsync (fd);
+  /* Some file systems cannot, and need not. */
+  if (r == -1 && errno == EINVAL)
+    r = 0;
+  give_up (fd);
+  return r;
+}

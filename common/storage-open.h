@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Opening the file of an image, for reading and later for writing, and
+ * making a new one.
+ *
+ * Opening for writing is not harmless: it copies the whole file up where it
+ * lies in a lower layer of an overlay, some file systems allow it and then
+ * refuse to read, and leases and inotify tell others of it.  So an image is
+ * opened for reading, and only once somebody may write to it for writing.
+ *
+ * A new file has no name until it is finished, where the file system can do
+ * that (O_TMPFILE): so nobody can meet it unfinished, a failure or a kill
+ * leaves nothing behind, and a file that somebody else has made meanwhile
+ * stays.  Elsewhere it has its name from the beginning, and is
+ * removed if it does not come to be finished; but only if what the name
+ * stands for then still is the file that was made.
+ *
+ * All descriptors are closed on exec.  Functions return -1 and set errno, if
+ * they are not given a struct vdi_error.
+ */
+#ifndef VDI_STORAGE_OPEN_H
+#define VDI_STORAGE_OPEN_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "error.h"
+
+/* Open a regular file or a block device for reading, and say what it is.
+ * Does not wait, as opening a FIFO would.  Errors as open(2); EINVAL if it
+ * is neither.
+ */
+extern int open_to_read (const char *filename, struct stat *,
+                         struct vdi_error *);
+
+/* A second descriptor, for reading and writing, of the file that fd has open,
+ * whatever its name is now.  Without /proc it is opened by name: ESTALE if
+ * that is another file by now.
+ */
+extern int open_to_write (int fd, const char *name);
+
+/* Make a new file, mode 0600.  *named: it has its name already.  EEXIST if
+ * there is something of that name.
+ */
+extern int open_new (const char *filename, bool *named);
+
+/* Give it its name, if it has none.  EEXIST, and nothing is changed, if
+ * somebody else has used that name meanwhile.
+ */
+extern int name_new (int fd, const char *filename, bool named);
+
+/* Remove it again; to be called before fd is closed.  What is not ours by
+ * now is left alone.
+ */
+extern int remove_new (int fd, const char *filename, bool named);
+
+/* Absolute and without links, to be freed; the file itself need not exist.
+ * NULL: no memory.
+ */
+extern char *real_name (const char *filename);
+
+/* A name becomes durable with its directory. */
+extern int sync_directory (const char *filename);
+
+#endif /* VDI_STORAGE_OPEN_H */

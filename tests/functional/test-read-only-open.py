@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""An image is opened for reading only until somebody may write to it: seen
+in /proc, and on an overlay, where opening it for writing copies it."""
+
+import ctypes
+import os
+import subprocess
+
+import vdi
+import vditest
+from vditest import M
+
+CLONE_NEWNS = 0x20000
+
+
+def make_chain():
+    base = vdi.make(vditest.path("base.vdi"), size=4 * M,
+                    blocks={0: b"0" * M, 2: os.urandom(M)})
+    child = vdi.child(vditest.path("child.vdi"), base,
+                      blocks={1: b"1" * M})
+    return base, child
+
+
+def opened(s, name):
+    """How the server has a file open: the access modes."""
+    modes = []
+    fds = "/proc/%d/fd" % s.pid
+    for fd in os.listdir(fds):
+        try:
+            if os.readlink(os.path.join(fds, fd)) != name:
+                continue
+            with open("/proc/%d/fdinfo/%s" % (s.pid, fd)) as f:
+                flags = [line.split()[1] for line in f
+                         if line.startswith("flags:")]
+        except FileNotFoundError:
+            continue            # one of a moment
+        modes.append(int(flags[0], 8) & os.O_ACCMODE)
+    return modes
+
+
+def test_modes():
+    base, child = make_chain()
+    with vditest.serve(child, readonly=True) as s:
+        h = s.connect()
+        vditest.read_all(h)
+        assert opened(s, child) == [os.O_RDONLY]
+        assert opened(s, base) == [os.O_RDONLY]
+    with vditest.serve(child) as s:
+        assert opened(s, child) == [os.O_RDONLY]
+        h = s.connect()
+        assert opened(s, child) == [os.O_RDWR]
+        assert opened(s, base) == [os.O_RDONLY]
+        h.pwrite(b"x", 0)
+        h.flush()
+        assert bytes(h.pread(3, 0)) == b"x00"
+
+
+def test_renamed():
+    """What was opened is what is written to, whatever its name is now."""
+    base, child = make_chain()
+    with open(base, "rb") as f:
+        other = vditest.write_file("other.vdi", f.read())
+    moved = vditest.path("moved.vdi")
+    with vditest.serve(base, "lock=off") as s:
+        os.rename(base, moved)
+        os.rename(other, base)
+        with vditest.unchanged(base, child):
+            h = s.connect()
+            h.pwrite(b"x" * M, M)
+            h.flush()
+    vditest.qemu_check(moved)
+    with vditest.serve(moved, readonly=True) as s:
+        assert bytes(s.connect().pread(M, M)) == b"x" * M
+
+
+def overlay(size):
+    """A directory that is an overlay over vditest.path(); an upper layer of
+    so many bytes; where that layer is."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        vditest.skip("needs root, to mount an overlay")
+    layer = vditest.path("layer")
+    merged = vditest.path("merged")
+    os.mkdir(layer)
+    os.mkdir(merged)
+    if subprocess.call(["mount", "--make-rprivate", "/"]) != 0 or \
+            subprocess.call(["mount", "-t", "tmpfs", "-o",
+                             "size=%d" % size, "layer", layer]) != 0:
+        vditest.skip("cannot mount a small file system")
+    upper = os.path.join(layer, "upper")
+    os.mkdir(upper)
+    os.mkdir(os.path.join(layer, "work"))
+    lower = vditest.path("lower")
+    os.mkdir(lower)
+    options = "lowerdir=%s,upperdir=%s,workdir=%s" % (
+        lower, upper, os.path.join(layer, "work"))
+    if subprocess.call(["mount", "-t", "overlay", "-o", options,
+                        "overlay", merged]) != 0:
+        vditest.skip("cannot mount an overlay")
+    return lower, upper, merged
+
+
+def test_overlay():
+    """As in a container: an image in a lower layer, and no room to copy
+    it."""
+    lower, upper, merged = overlay(1 * M)
+    data = os.urandom(M)
+    vdi.make(os.path.join(lower, "a.vdi"), size=8 * M,
+             blocks={i: data for i in range(8)})
+    image = os.path.join(merged, "a.vdi")
+    with vditest.serve(image, readonly=True) as s:
+        assert vditest.read_all(s.connect()) == data * 8
+    assert os.listdir(upper) == []
+    # A client who may write is told; one who may not is served.
+    with vditest.serve(image) as s:
+        told = None
+        try:
+            s.connect()
+        except Exception as e:
+            told = e
+        assert told is not None
+        assert "No space left on device" in s.log(), s.log()
+    assert os.listdir(upper) == []
+
+
+def test_overlay_writing():
+    lower, upper, merged = overlay(64 * M)
+    data = os.urandom(M)
+    vdi.make(os.path.join(lower, "a.vdi"), size=8 * M,
+             blocks={i: data for i in range(4)})
+    image = os.path.join(merged, "a.vdi")
+    with vditest.unchanged(os.path.join(lower, "a.vdi")):
+        with vditest.serve(image) as s:
+            assert os.listdir(upper) == []
+            h = s.connect()
+            h.pwrite(b"x" * M, M)
+            h.pwrite(b"y" * M, 6 * M)
+            h.flush()
+            wanted = data + b"x" * M + data * 2 + bytes(2 * M) + \
+                b"y" * M + bytes(M)
+            assert vditest.read_all(h) == wanted
+    assert os.listdir(upper) == ["a.vdi"]
+    with vditest.serve(image, readonly=True) as s:
+        assert vditest.read_all(s.connect()) == wanted
+    # A new one, too.
+    new = os.path.join(merged, "new.vdi")
+    with vditest.serve(new, "create=dynamic", "size=4M") as s:
+        s.connect().pwrite(b"z", 0)
+    assert vdi.Image(new).problems() == []
+
+
+vditest.main()
