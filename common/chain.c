@@ -176,6 +176,12 @@ add_level (struct vdi *vdi, struct storage *st,
   if (!img->map.sound)
     chain_warn (vdi, "%s: the block map is damaged: %s; it can be read as far "
                 "as it goes, with nbdkit -r", img->name, img->map.damage);
+  if (vdi_header_lacks_last_block (&img->header))
+    chain_warn (vdi, "%s: the disk is %" PRIu64 " bytes longer than its block "
+                "map, as in images that QEMU made until 2011: what they should "
+                "hold there was never stored", img->name,
+                img->size - ((uint64_t) img->header.n_blocks
+                             << img->block_shift));
   if (vdi_header_is_child (&img->header) && !needs_parent (vdi))
     chain_warn (vdi, "%s: is marked as a differencing image but names no "
                 "parent; serving it as a disk of its own, as QEMU does",
@@ -351,6 +357,10 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
 {
   struct image *img = vdi->levels[0];
 
+  if (vdi_header_lacks_last_block (&img->header))
+    return vdi_set_error (error, EROFS, "%s: there is no place for the last "
+                          "block in its block map, so it cannot be written to",
+                          img->name);
   if (storage_make_writable (img->st, error) == -1)
     return -1;
   /* Kept if it comes to nothing now, for the next attempt: it has taken
@@ -424,6 +434,8 @@ vdi_get_info (struct vdi *vdi, struct vdi_info *info)
     .uuid = img->header.uuid_image,
     .parent = img->header.uuid_parent,
     .damaged = !img->map.sound,
+    .lacks_last_block = vdi_header_lacks_last_block (&img->header),
+    .needs_old_virtualbox = vdi_header_needs_old_virtualbox (&img->header),
     .comment = img->header.comment,
   };
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* New images, with the values that VirtualBox 6.1 and 7.0 give them
+/* New images, with the values that VirtualBox 6.1 to 7.1 give them
  * (vdi-format.md 7.1), so that every program that knows the format takes
  * them for its own.
  *
@@ -173,6 +173,29 @@ check_uuid (const struct vdi_uuid *uuid, const struct vdi_header *parent,
   return 0;
 }
 
+/* Where the disk of a smaller parent ends, if the disk that is made goes on
+ * behind that.  VirtualBox cannot read there through the child: it asks the
+ * parent and takes its error for its own.  So what lies wholly behind
+ * the end are zeros of the child's own, and it stores the block in which the
+ * end lies.
+ */
+static uint64_t
+end_of_parent (const struct vdi_header *h, const struct vdi_header *parent)
+{
+  const uint64_t end = parent ? vdi_header_export_size (parent) : UINT64_MAX;
+
+  return end < h->disk_size ? end : UINT64_MAX;
+}
+
+/* How many blocks does it have to begin with? */
+static uint32_t
+first_blocks (const struct vdi_header *h, uint64_t parent_end)
+{
+  if (h->type == VDI_TYPE_FIXED)
+    return h->n_blocks;
+  return parent_end != UINT64_MAX && parent_end % h->block_size != 0;
+}
+
 /* Make the header of what is asked for. */
 static int
 plan (const struct vdi_create_options *options,
@@ -214,7 +237,7 @@ plan (const struct vdi_create_options *options,
 
   memcpy (h->comment, comment, strlen (comment));
   h->n_blocks = (h->disk_size - 1) / h->block_size + 1;
-  h->n_alloc = h->type == VDI_TYPE_FIXED ? h->n_blocks : 0;
+  h->n_alloc = first_blocks (h, end_of_parent (h, parent));
   h->data_off = ROUND_UP (h->map_off + 4 * h->n_blocks, ALIGNMENT);
   return 0;
 }
@@ -256,6 +279,39 @@ grow_file (struct storage *st, uint64_t length, struct vdi_error *error)
   return storage_truncate (st, length, error);
 }
 
+static uint32_t
+first_entry (const struct vdi_header *h, uint64_t parent_end, uint32_t block)
+{
+  const uint64_t start = (uint64_t) block * h->block_size;
+
+  if (h->type == VDI_TYPE_FIXED)
+    return block;
+  if (start >= parent_end)
+    return VDI_ZERO;
+  return parent_end - start < h->block_size ? 0 : VDI_FREE;
+}
+
+/* The block in which the parent ends: what the parent has of it. */
+static int
+copy_last_block (struct storage *st, const struct vdi_header *h,
+                 struct vdi *parent, uint64_t parent_end,
+                 struct vdi_error *error)
+{
+  const uint64_t start = ROUND_DOWN (parent_end, h->block_size);
+  uint8_t buf[65536];
+  uint64_t pos;
+  size_t n;
+
+  for (pos = start; pos < parent_end; pos += n) {
+    n = MIN (parent_end - pos, sizeof buf);
+    if (vdi_read (parent, buf, n, pos, error) == -1 ||
+        storage_write (st, buf, n, vdi_block_offset (h, 0) + (pos - start),
+                       "data", error) == -1)
+      return -1;
+  }
+  return 0;
+}
+
 /* Take the space for the blocks of a fixed image. */
 static int
 take_space (struct storage *st, const struct vdi_header *h,
@@ -272,16 +328,15 @@ take_space (struct storage *st, const struct vdi_header *h,
 
 static int
 write_map (struct storage *st, const struct vdi_header *h,
-           struct vdi_error *error)
+           uint64_t parent_end, struct vdi_error *error)
 {
-  const bool fixed = h->type == VDI_TYPE_FIXED;
   uint8_t buf[65536];
   uint32_t block = 0, count, i;
 
   while (block < h->n_blocks) {
     count = MIN (h->n_blocks - block, sizeof buf / 4);
     for (i = 0; i < count; ++i)
-      put_le32 (buf + 4 * i, fixed ? block + i : VDI_FREE);
+      put_le32 (buf + 4 * i, first_entry (h, parent_end, block + i));
     if (storage_write (st, buf, 4 * count, vdi_entry_offset (h, block),
                        "block map", error) == -1)
       return -1;
@@ -290,17 +345,22 @@ write_map (struct storage *st, const struct vdi_header *h,
   return 0;
 }
 
+/* parent: the disk of the parent, needed if h->n_alloc is not 0 for it. */
 static int
 write_image (struct storage *st, const struct vdi_header *h,
+             uint64_t parent_end, struct vdi *parent,
              struct vdi_error *error)
 {
+  const bool copy = h->type == VDI_TYPE_DIFF && h->n_alloc > 0;
   const uint64_t length = vdi_length_for (h, h->n_alloc);
   uint8_t bytes[VDI_HEADER_SIZE];
 
   if ((st->grows_zero ? grow_file (st, length, error)
                       : clear_device (st, length, error)) == -1 ||
       (h->type == VDI_TYPE_FIXED && take_space (st, h, error) == -1) ||
-      write_map (st, h, error) == -1 ||
+      (copy &&
+       copy_last_block (st, h, parent, parent_end, error) == -1) ||
+      write_map (st, h, parent_end, error) == -1 ||
       storage_sync (st, error) == -1)
     return -1;
   vdi_header_encode (h, bytes);
@@ -312,37 +372,18 @@ write_image (struct storage *st, const struct vdi_header *h,
 int
 vdi_create_storage (struct storage *st,
                     const struct vdi_create_options *options,
-                    const struct vdi_header *parent, struct vdi_error *error)
+                    const struct vdi_header *parent, struct vdi *parent_disk,
+                    struct vdi_error *error)
 {
   struct vdi_header h;
 
   if (plan (options, parent, st->name, &h, error) == -1)
     return -1;
-  return write_image (st, &h, error);
+  return write_image (st, &h, end_of_parent (&h, parent), parent_disk, error);
 }
 
 /*------------------------------------------------------------------*/
 /* The same by file names */
-
-/* The parent stays open, and so locked against writers, for as long as
- * its child is being made.
- */
-static int
-open_parent (const char *filename, bool lock, struct storage **st,
-             struct vdi_header *header, struct vdi_error *error)
-{
-  uint64_t length;
-
-  if (storage_open_file (filename, lock, st, error) == -1)
-    return -1;
-  if (storage_lock (*st, false, error) == -1 ||
-      image_read_header (*st, header, &length, error) == -1 ||
-      vdi_header_validate (header, filename, length, error) == -1) {
-    storage_close (*st);
-    return -1;
-  }
-  return 0;
-}
 
 static int
 exists_already (const char *filename, struct vdi_error *error)
@@ -383,15 +424,20 @@ explain_no_growth (struct vdi_error *error)
 
 /* The file, locked and unfinished, with the image in it. */
 static int
-begin_file (const char *filename, bool lock, const struct vdi_header *h,
-            struct storage **st, struct vdi_error *error)
+begin_file (const char *filename, const struct vdi_create_options *options,
+            struct vdi *parent, struct storage **st, struct vdi_error *error)
 {
-  if (storage_create_file (filename, lock, st, error) == -1)
+  const struct vdi_header *ph = parent ? &parent->levels[0]->header : NULL;
+  struct vdi_header h;
+
+  if (plan (options, ph, filename, &h, error) == -1)
+    return -1;
+  if (storage_create_file (filename, options->lock, st, error) == -1)
     return error->err == EEXIST ? exists_already (filename, error) : -1;
   if (storage_lock (*st, true, error) == 0 &&
-      write_image (*st, h, error) == 0)
+      write_image (*st, &h, end_of_parent (&h, ph), parent, error) == 0)
     return 0;
-  explain_no_room (h, error);
+  explain_no_room (&h, error);
   explain_no_growth (error);
   storage_abandon_file (*st, error);
   return -1;
@@ -424,40 +470,33 @@ serve_file (struct storage *st, const struct vdi_options *options,
   return -1;
 }
 
-/* The parent stays open until its child is. */
-static int
-begin (const char *filename, const struct vdi_create_options *options,
-       struct storage **st, struct storage **parent_st,
-       struct vdi_error *error)
+static void
+warn_of_block_size (const struct vdi *vdi, const char *filename)
 {
-  struct vdi_header parent, h;
+  const struct vdi_header *h = &vdi->levels[0]->header;
 
-  *parent_st = NULL;
-  if (options->parent &&
-      open_parent (options->parent, options->lock, parent_st, &parent,
-                   error) == -1)
-    return -1;
-  if (plan (options, options->parent ? &parent : NULL, filename, &h,
-            error) == 0 &&
-      begin_file (filename, options->lock, &h, st, error) == 0)
-    return 0;
-  storage_close (*parent_st);
-  return -1;
+  if (vdi_header_needs_old_virtualbox (h))
+    chain_warn (vdi, "%s: VirtualBox from September 2026 on does not open"
+                " images with blocks of %" PRIu32 " bytes, but only with"
+                " 131072 (128 KiB) to 134217728 (128 MiB)", filename,
+                h->block_size);
 }
 
-int
-vdi_create (const char *filename, const struct vdi_create_options *options,
-            struct vdi_error *error)
+/* The parent, as the child will have it.  What there is to be warned of is
+ * said when the child is opened.
+ */
+static int
+open_parent (const char *filename, const struct vdi_options *child,
+             struct vdi **parent, struct vdi_error *error)
 {
-  struct storage *st, *parent_st;
-  int r;
+  struct vdi_options options = *child;
 
-  if (begin (filename, options, &st, &parent_st, error) == -1)
-    return -1;
-  r = finish_file (st, error);
-  storage_close (st);
-  storage_close (parent_st);
-  return r;
+  if (options.nr_parents > 0) {
+    options.parents++;
+    options.nr_parents--;
+  }
+  options.warn = NULL;
+  return vdi_open (filename, &options, parent, error);
 }
 
 int
@@ -466,12 +505,37 @@ vdi_create_open (const char *filename,
                  const struct vdi_options *options, struct vdi **vdi,
                  struct vdi_error *error)
 {
-  struct storage *st, *parent_st;
+  struct vdi *parent = NULL;
+  struct vdi_error ignored;
+  struct storage *st;
   int r;
 
-  if (begin (filename, create_options, &st, &parent_st, error) == -1)
+  /* It stays open, and so locked against writers, until its child is. */
+  if (create_options->parent &&
+      open_parent (create_options->parent, options, &parent, error) == -1)
     return -1;
-  r = serve_file (st, options, vdi, error);
-  storage_close (parent_st);
+  r = begin_file (filename, create_options, parent, &st, error);
+  if (r == 0)
+    r = serve_file (st, options, vdi, error);
+  if (r == 0)
+    warn_of_block_size (*vdi, filename);
+  if (parent)
+    vdi_close (parent, &ignored);
   return r;
+}
+
+int
+vdi_create (const char *filename, const struct vdi_create_options *options,
+            struct vdi_error *error)
+{
+  struct vdi_options open_options;
+  struct vdi *vdi;
+
+  vdi_options_init (&open_options);
+  open_options.lock = options->lock;
+  open_options.parents = &options->parent;
+  open_options.nr_parents = options->parent != NULL;
+  if (vdi_create_open (filename, options, &open_options, &vdi, error) == -1)
+    return -1;
+  return vdi_close (vdi, error);
 }

@@ -20,7 +20,7 @@
 #define OFF_VERSION 0x44
 #define PREHEADER_SIZE 72
 #define MAGIC UINT32_C (0xbeda107f)
-#define TEXT "<<< Oracle VM VirtualBox Disk Image >>>\n"
+#define TEXT "<<< Oracle VirtualBox Disk Image >>>\n"
 
 /* Where the fields are that both kinds of header have (1.2, 1.3). */
 struct layout {
@@ -73,6 +73,9 @@ static const struct layout layout_1 = {
 
 /* header_len from which on there is an LCHS geometry (1.7). */
 #define HEADER_LEN_LCHS 0x190
+
+/* QEMU makes, and reads, no others (7.1). */
+#define QEMU_BLOCK_SIZE UINT32_C (0x100000)
 
 /* A bit of flags (1.4). */
 #define FLAG_DIFF (UINT32_C (1) << 9)
@@ -330,9 +333,11 @@ vdi_header_validate (const struct vdi_header *h, const char *name,
                           name, h->block_extra);
   /* Rounding up to 512 changes nothing here, as the block size is at
    * least that.  It also keeps the disk far below 2^63 bytes, the limit of
-   * NBD, because validate_map bounds n.
+   * NBD, because validate_map bounds n: and the block that may be lacking
+   * is one.
    */
-  if (h->disk_size > (uint64_t) h->n_blocks * h->block_size)
+  if (h->disk_size > (uint64_t) h->n_blocks * h->block_size &&
+      !vdi_header_lacks_last_block (h))
     return vdi_set_error (error, EINVAL,
                           "%s: the disk size is %" PRIu64
                           " bytes, but %" PRIu32 " blocks of %" PRIu32
@@ -393,6 +398,21 @@ vdi_header_is_child (const struct vdi_header *h)
 {
   return h->type == VDI_TYPE_DIFF || (h->flags & FLAG_DIFF) != 0 ||
          !vdi_uuid_is_null (&h->uuid_parent);
+}
+
+bool
+vdi_header_lacks_last_block (const struct vdi_header *h)
+{
+  return h->block_size == QEMU_BLOCK_SIZE && h->n_blocks > 0 &&
+         h->disk_size % 512 == 0 && h->disk_size % h->block_size != 0 &&
+         h->disk_size / h->block_size == h->n_blocks &&
+         !vdi_header_is_child (h);
+}
+
+bool
+vdi_header_needs_old_virtualbox (const struct vdi_header *h)
+{
+  return h->block_size < 131072 || h->block_size > 134217728;
 }
 
 uint64_t

@@ -104,6 +104,16 @@ vdi_header_field_offsets (const struct vdi_header *);
  */
 extern bool vdi_header_is_child (const struct vdi_header *);
 
+/* Does its map end one block before its disk, as in images that QEMU made
+ * until 2011 (2.3)?  They can be read as far as the map goes.
+ */
+extern bool vdi_header_lacks_last_block (const struct vdi_header *);
+
+/* Is its block size one that VirtualBox from September 2026 on does not open
+ * (3.1 row 19)?
+ */
+extern bool vdi_header_needs_old_virtualbox (const struct vdi_header *);
+
 /* The size of the disk we serve: disk_size rounded up to 512 (2.3). */
 extern uint64_t vdi_header_export_size (const struct vdi_header *);
 

@@ -79,8 +79,13 @@ enum place
 image_locate (const struct image *img, uint32_t block, uint32_t in_block,
               uint64_t *length, uint64_t *file_offset)
 {
-  const uint32_t entry = blockmap_get (&img->map, block);
+  uint32_t entry;
 
+  if (block >= img->header.n_blocks) { /* the map lacks the last one */
+    *file_offset = img->file_length;
+    return PLACE_MISSING;
+  }
+  entry = blockmap_get (&img->map, block);
   if (entry == VDI_FREE)
     return PLACE_FREE;
   if (entry == VDI_ZERO)
@@ -98,7 +103,8 @@ image_check_invariants (const struct image *img, struct vdi_error *error)
   uint32_t limit = img->map.high;
 
   if ((img->size - 1) >> img->block_shift >= img->header.n_blocks &&
-      img->size != 0)
+      img->size != 0 &&
+      (img->commit != NULL || !vdi_header_lacks_last_block (&img->header)))
     return vdi_set_error (error, EIO, "%s: A1: %" PRIu64 " bytes in %"
                           PRIu32 " blocks", img->name, img->size,
                           img->header.n_blocks);

@@ -66,7 +66,7 @@ enum place {
   PLACE_ZERO,                   /* zeros */
   PLACE_DATA,                   /* in the file at *file_offset */
   PLACE_MISSING,                /* should be in the file at *file_offset, but
-                                 * that is beyond its end */
+                                 * that is beyond its end; or in the map */
 };
 
 /* Look at the start of a range that lies in one block (in_block and

@@ -19,7 +19,8 @@ static uint64_t
 nothing_until (const struct image *img, uint64_t pos, uint64_t end)
 {
   uint64_t block = pos >> img->block_shift;
-  const uint64_t last = (end - 1) >> img->block_shift;
+  const uint64_t last = MIN ((end - 1) >> img->block_shift,
+                             img->header.n_blocks - 1);
 
   while (block <= last &&
          !vdi_entry_is_allocated (blockmap_get (&img->map, block)))
@@ -94,16 +95,20 @@ chain_missing (const struct vdi *vdi, const struct run *run, uint64_t pos,
                struct vdi_error *error)
 {
   const struct image *img = vdi->levels[run->level];
+  const char *instead = img->missing_zero ?
+    "zeros are good for reading only, so a child can only be written in whole "
+    "blocks here" : "use missing=zero to read zeros instead";
 
+  if (pos >> img->block_shift >= img->header.n_blocks)
+    return vdi_set_error (error, EIO, "%s: block %" PRIu64 " (at byte %"
+                          PRIu64 " of the disk), the last one, is not in the "
+                          "image, as in those that QEMU made until 2011; %s",
+                          img->name, pos >> img->block_shift, pos, instead);
   return vdi_set_error (error, EIO, "%s: block %" PRIu64 " (at byte %" PRIu64
                         " of the disk) should be stored at byte %" PRIu64
                         ", but the file ends at byte %" PRIu64 "; %s",
                         img->name, pos >> img->block_shift, pos,
-                        run->file_offset, img->file_length,
-                        img->missing_zero ?
-                        "zeros are good for reading only, so a child can "
-                        "only be written in whole blocks here" :
-                        "use missing=zero to read zeros instead");
+                        run->file_offset, img->file_length, instead);
 }
 
 int

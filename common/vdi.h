@@ -131,6 +131,8 @@ struct vdi_info {
   struct vdi_uuid uuid;
   struct vdi_uuid parent;       /* null in a base */
   bool damaged;                 /* may be read only, as far as it goes */
+  bool lacks_last_block;        /* in the map: vdi_header_lacks_last_block */
+  bool needs_old_virtualbox;    /* vdi_header_needs_old_virtualbox */
   const char *comment;          /* any bytes at all, or "": not checked to be
                                  * text; valid until vdi_close */
 };
@@ -246,11 +248,13 @@ extern int vdi_create_open (const char *filename,
                             struct vdi_error *);
 
 /* The same into an empty storage; nothing is removed on failure.
- * parent is the parent's header for a diff, else NULL.
+ * parent is the parent's header for a diff, else NULL.  parent_disk is the
+ * parent, needed only if the child is larger than that.
  */
 extern int vdi_create_storage (struct storage *,
                                const struct vdi_create_options *,
                                const struct vdi_header *parent,
+                               struct vdi *parent_disk,
                                struct vdi_error *);
 
 /*------------------------------------------------------------------*/

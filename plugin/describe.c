@@ -49,12 +49,15 @@ describe (struct vdi *vdi, const char *machine)
     snprintf (chain, sizeof chain, ", chain of %zu images", info.depth);
   snprintf (text, sizeof text,
             "%s%sVirtualBox disk image, %s, %" PRIu32 " of %" PRIu32
-            " blocks of %s allocated%s, UUID %s%s%s%s",
+            " blocks of %s allocated%s, UUID %s%s%s%s%s%s",
             machine != NULL ? machine : "", machine != NULL ? ": " : "",
             type_in_words (&info), info.n_allocated, info.n_blocks,
             size_in_words (info.block_size, block_size), chain,
             vdi_uuid_print (&info.uuid, uuid),
             info.damaged ? ", damaged" : "",
+            info.lacks_last_block ? ", without its last block" : "",
+            info.needs_old_virtualbox
+            ? ", not for VirtualBox from September 2026 on" : "",
             info.comment[0] != '\0' ? ", comment: " : "", info.comment);
   return nbdkit_strdup_intern (printable (text));
 }

@@ -54,6 +54,23 @@ def test_nbdcopy_in():
         check(image, below, raw)
 
 
+def test_nbdcopy_allocated():
+    """Zeros take no space in a dynamic image, also for those who ask for it
+    (the manual says why); in a fixed one it is there."""
+    vditest.requires("nbdcopy")
+    raw = vditest.path("zeros.raw")
+    with open(raw, "wb") as f:
+        f.truncate(16 * M)
+    for kind, blocks in [("dynamic", 0), ("fixed", 16)]:
+        new = vditest.path(kind + ".vdi")
+        with vditest.serve(new, "create=" + kind, "size=16M") as s:
+            vditest.run("nbdcopy", "--allocated", raw, s.uri)
+            assert vditest.read_all(s.connect()) == bytes(16 * M)
+        i = vdi.Image(new)
+        assert len(i.allocated()) == blocks and i.problems() == []
+        assert os.stat(new).st_blocks * 512 >= blocks * M
+
+
 def test_nbdcopy_out():
     vditest.requires("nbdcopy")
     raw = disk()

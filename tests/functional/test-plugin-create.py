@@ -101,6 +101,77 @@ def test_diff_of_another_size():
         assert data == expected
 
 
+def test_diff_larger():
+    """VirtualBox cannot read a child where its parent ends: what lies behind
+    that is the child's own from the beginning, and reads as it should."""
+    base = vdi.make(vditest.path("base.vdi"), size=5 * M + 512, block_size=M,
+                    blocks={0: os.urandom(M), 5: b"B" * 512})
+    middle = vdi.child(vditest.path("middle.vdi"), base, block_size=64 * K,
+                       blocks={3: os.urandom(64 * K), 77: b"m"})
+    for n, (block_size, size) in enumerate([
+            (M, 9 * M), (64 * K, 9 * M), (2 * M, 9 * M + 512),
+            (M, 5 * M + 1024), (8 * M, 40 * M)]):
+        new = vditest.path("new%d.vdi" % n)
+        params = ["parent=" + middle, "size=%d" % size,
+                  "block-size=%d" % block_size]
+        with vditest.unchanged(base, middle):
+            with vditest.serve(middle, readonly=True) as s:
+                want = bytearray(vditest.read_all(s.connect()))
+            with vditest.serve(new, "create=diff", *params) as s:
+                pass
+        i = vdi.Image(new)
+        assert i.problems() == [], i.problems()
+        first = (5 * M + 512) // block_size
+        assert i.map[first] == 0 and list(i.allocated()) == [first]
+        assert i.map[:first] == [vdi.FREE] * first
+        assert i.map[first + 1:] == \
+            [vdi.ZERO] * (i.n_blocks - first - 1)
+        want += bytes(size - len(want))
+        with vditest.serve(new) as s:
+            h = s.connect()
+            assert vditest.read_all(h) == want
+            for offset in [5 * M + 512, 5 * M + 500, size - 100]:
+                h.pwrite(b"w" * 100, offset)
+                want[offset:offset + 100] = b"w" * 100
+            h.flush()
+            assert vditest.read_all(h) == want
+        assert vdi.Image(new).problems() == []
+
+
+def test_diff_larger_by_whole_blocks():
+    parent = vdi.make(vditest.path("parent.vdi"), size=4 * M,
+                      blocks={0: b"zero", 3: b"three"})
+    new = vditest.path("new.vdi")
+    with vditest.serve(new, "create=diff", "parent=" + parent,
+                       "size=7M") as s:
+        assert vditest.read_all(s.connect())[4 * M:] == bytes(3 * M)
+    i = vdi.Image(new)
+    assert i.map == [vdi.FREE] * 4 + [vdi.ZERO] * 3 and i.n_alloc == 0
+    assert i.problems() == []
+
+
+def test_block_size_warning():
+    """VirtualBox does not open all that it once did."""
+    for size, warned in [("4K", True), ("64K", True), ("128K", False),
+                         ("1M", False), ("128M", False)]:
+        new = vditest.path("new-%s.vdi" % size)
+        with vditest.serve(new, "create=dynamic", "size=8M",
+                           "block-size=" + size) as s:
+            assert ("September 2026" in s.log()) == warned, s.log()
+            assert ("September 2026" in description(s)) == warned
+            assert "September 2026" not in s.log() or "128 KiB" in s.log()
+
+
+def test_text():
+    """What VirtualBox since October 2024 writes."""
+    new = vditest.path("new.vdi")
+    with vditest.serve(new, "create=dynamic", "size=8M"):
+        pass
+    with open(new, "rb") as f:
+        assert f.read(64).rstrip(b"\0") == \
+            b"<<< Oracle VirtualBox Disk Image >>>\n"
+
+
 def test_diff_of_a_diff():
     """The grandparent may be elsewhere."""
     base = vdi.make(vditest.path("base.vdi"), size=4 * M, blocks={1: b"b"})

@@ -2,6 +2,7 @@
 """Images that QEMU makes, of the sizes where others went wrong: served,
 written, and read again by QEMU; and ours in QEMU's hands."""
 
+import errno
 import os
 
 import nbd
@@ -131,6 +132,50 @@ def test_created_by_us():
         vditest.qemu_io(image, "read -P 0x22 5M 1k",
                         "read -P 0x23 5243904 4k", "read -P 0 0 2M",
                         readonly=True)
+
+
+def test_lacks_last_block():
+    """Until 2011 QEMU rounded the number of blocks down.  (No program that
+    could still make one: this is a new one with its disk made larger.)"""
+    size = 5 * M + 917504
+    raw = vditest.write_file("raw", os.urandom(5 * M))
+    image = vditest.make_vdi(size=5 * M, raw=raw)
+    vdi.patch(image, disk_size=size)
+    # Nor does QEMU read them any more.
+    out = vditest.qemu_img("info", "-f", "vdi", image, status=1)
+    assert "disk size" in out, out
+    stored = vditest.read_file(raw)
+    with vditest.unchanged(image):
+        # What is there can be read, and who wants to write is told.
+        for readonly in [True, False]:
+            with vditest.serve(image, readonly=readonly) as s:
+                h = s.connect()
+                assert h.is_read_only() and h.get_size() == size
+                assert bytes(h.pread(5 * M, 0)) == stored
+                for offset, count in [(5 * M, 512), (size - 1, 1),
+                                      (5 * M - 1, 2), (0, size)]:
+                    with vditest.raises(errno.EIO):
+                        h.pread(count, offset)
+                assert sum(e[1] for e in vditest.extents(h)) == size
+                assert "QEMU made until 2011" in s.log(), s.log()
+                assert "the last one, is not in" in s.log(), s.log()
+                assert ("serving it read-only" in s.log()) != readonly
+        with vditest.serve(image, "missing=zero", readonly=True) as s:
+            want = stored + bytes(size - 5 * M)
+            assert vditest.read_all(s.connect()) == want
+        # A child of one: what it does not have itself is as missing.
+        child = vditest.path("child.vdi")
+        with vditest.serve(child, "create=diff", "parent=" + image) as s:
+            h = s.connect()
+            assert bytes(h.pread(5 * M, 0)) == stored
+            with vditest.raises(errno.EIO):
+                h.pread(1, 5 * M)
+            with vditest.raises(errno.EIO):
+                h.pwrite(b"x", 5 * M)
+            h.pwrite(b"x" * (size - 5 * M), 5 * M)
+            assert bytes(h.pread(size - 5 * M, 5 * M)) == \
+                b"x" * (size - 5 * M)
+    assert vdi.Image(child).problems() == []
 
 
 vditest.main()

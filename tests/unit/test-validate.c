@@ -154,6 +154,19 @@ static const struct row rows[] = {
     " 18446744073709551615 " },
   { 0, { { 0x160, 8, 3 * MiB + 1 } }, 0, "disk size", " 3145729 " },
 
+  /* 2.3: QEMU until 2011.  Not odd bytes, not more than one block, no other
+   * block size and no child: QEMU made none of those.
+   */
+  { 1, { { 0x170, 8, 3 * MiB + 512 } }, 0, ACCEPTED },
+  { 1, { { 0x170, 8, 4 * MiB - 512 } }, 0, ACCEPTED },
+  { 1, { { 0x170, 8, 4 * MiB } }, 0, "disk size", " 4194304 " },
+  { 1, { { 0x170, 8, 4 * MiB + 512 } }, 0, "disk size", " 4194816 " },
+  { 1, { { 0x170, 8, 6 * MiB + 512 }, { 0x178, 4, 2 * MiB } }, 0,
+    "disk size", " 6291968 " },
+  { 1, { { 0x170, 8, 3 * MiB + 512 }, { 0x1a8, 4, 1 } }, 0,
+    "disk size", " 3146240 " },
+  { 1, { { 0x170, 8, 512 }, { 0x180, 4, 0 } }, 0, "disk size", " 512 " },
+
   /* 3.1 rows 15, 16: QEMU does not care; 3.3 rows 10, 11: VB does not */
   { 1, { { 0x188, 4, 0 } }, 0, ACCEPTED },
   { 1, { { 0x198, 4, 0 } }, 0, ACCEPTED },
@@ -197,7 +210,8 @@ check_arithmetic (const struct vdi_header *h)
   CHECK (vdi_header_export_size (h) % 512 == 0);
   CHECK (vdi_header_export_size (h) - h->disk_size < 512);
   CHECK (vdi_header_export_size (h) <=
-         (wide) h->n_blocks * h->block_size);
+         (wide) (h->n_blocks + vdi_header_lacks_last_block (h))
+         * h->block_size);
 }
 
 static void
