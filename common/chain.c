@@ -32,7 +32,7 @@ tell (const struct vdi *vdi, void (*fn) (void *, const char *),
   if (fn == NULL)
     return;
   vsnprintf (message, sizeof message, fs, args);
-  fn (vdi->opaque, message);
+  fn (vdi->opaque, vdi_one_line (message));
 }
 
 void
@@ -149,7 +149,20 @@ check_parent (const struct vdi *vdi, const struct image *parent,
                 "snapshots were merged, otherwise the disk may be damaged",
                 child->name, parent->name,
                 vdi_uuid_print (&parent->header.uuid_mod, found));
+  if (parent->size > child->size)
+    chain_warn (vdi, "%s: its parent %s is larger (%" PRIu64 " bytes), but the "
+                "disk has the size of this image, %" PRIu64 "; to use the "
+                "rest, delete the snapshots in VirtualBox, or clone the disk "
+                "there and resize the clone", child->name, parent->name,
+                parent->size, child->size);
   return 0;
+}
+
+/* Is the parent of the image at the bottom so far given by name? */
+static bool
+is_given (const struct vdi *vdi, const struct vdi_options *options)
+{
+  return vdi->depth - 1 < options->nr_parents;
 }
 
 /* Open an image and put it under those there are.  On failure the storage
@@ -199,19 +212,23 @@ finish (struct vdi *vdi)
 /* The file name of the next parent, to be freed. */
 static int
 next_parent (const struct vdi *vdi, const struct vdi_options *options,
-             char **filename, struct vdi_error *error)
+             struct search *search, char **filename, struct vdi_error *error)
 {
   const struct image *child = vdi->levels[vdi->depth - 1];
-  const size_t i = vdi->depth - 1;
+  char *warning;
 
   if (check_link (vdi, error) == -1)
     return -1;
-  if (i >= options->nr_parents)
-    return discover_parent (child->name, &child->header.uuid_parent, options,
-                            filename, error);
-  *filename = strdup (options->parents[i]);
-  if (*filename == NULL)
-    return vdi_set_errno (error, ENOMEM, "%s", options->parents[i]);
+  if (is_given (vdi, options)) {
+    *filename = strdup (options->parents[vdi->depth - 1]);
+    return *filename ? 0 : vdi_set_errno (error, ENOMEM, "%s", child->name);
+  }
+  if (discover_parent (search, child->name, &child->header, options, filename,
+                       &warning, error) == -1)
+    return -1;
+  if (warning != NULL)
+    chain_warn (vdi, "%s", warning);
+  free (warning);
   return 0;
 }
 
@@ -233,13 +250,13 @@ open_level (struct vdi *vdi, const char *filename,
 
 static int
 open_parents (struct vdi *vdi, const struct vdi_options *options,
-              struct vdi_error *error)
+              struct search *search, struct vdi_error *error)
 {
   while (needs_parent (vdi)) {
     char *filename;
     int r;
 
-    if (next_parent (vdi, options, &filename, error) == -1)
+    if (next_parent (vdi, options, search, &filename, error) == -1)
       return -1;
     r = open_level (vdi, filename, options, error);
     free (filename);
@@ -253,6 +270,38 @@ open_parents (struct vdi *vdi, const struct vdi_options *options,
   return 0;
 }
 
+static int
+warn_if_newer (const struct vdi *vdi, struct search *search,
+               struct vdi_error *error)
+{
+  const struct image *img = vdi->levels[0];
+  char *newer;
+  int r = discover_newer (search, img->name, &img->header.uuid_image, &newer,
+                          error);
+
+  if (r != 1)
+    return r;
+  chain_warn (vdi, "%s", newer);
+  free (newer);
+  return 0;
+}
+
+/* All that is looked for when a disk is opened is looked for at once. */
+static int
+open_relatives (struct vdi *vdi, const struct vdi_options *options,
+                struct vdi_error *error)
+{
+  struct search search;
+  int r;
+
+  search_init (&search, DISCOVER_MAX_FILES);
+  r = open_parents (vdi, options, &search, error);
+  if (r == 0 && options->warn_if_newer)
+    r = warn_if_newer (vdi, &search, error);
+  search_free (&search);
+  return r;
+}
+
 int
 vdi_open (const char *filename, const struct vdi_options *options,
           struct vdi **out, struct vdi_error *error)
@@ -262,7 +311,7 @@ vdi_open (const char *filename, const struct vdi_options *options,
   if (vdi == NULL)
     return -1;
   if (open_level (vdi, filename, options, error) == -1 ||
-      open_parents (vdi, options, error) == -1) {
+      open_relatives (vdi, options, error) == -1) {
     free_vdi (vdi);
     return -1;
   }
@@ -280,7 +329,7 @@ chain_open_over (struct storage *st, const struct vdi_options *options,
   if (vdi == NULL)
     return -1;
   if (add_level (vdi, st, options, error) == -1 ||
-      open_parents (vdi, options, error) == -1) {
+      open_relatives (vdi, options, error) == -1) {
     if (vdi->depth > 0)
       vdi->levels[0]->st = NULL; /* it is the caller's */
     free_vdi (vdi);
@@ -456,8 +505,30 @@ int
 vdi_find_child (struct vdi *vdi, char **child, struct vdi_error *error)
 {
   const struct image *img = vdi->levels[0];
+  struct search search;
+  int r;
 
-  return discover_child (img->name, &img->header.uuid_image, child, error);
+  search_init (&search, DISCOVER_MAX_FILES);
+  r = discover_child (&search, img->name, &img->header.uuid_image, child,
+                      error);
+  search_free (&search);
+  return r;
+}
+
+int
+vdi_find_parent_twin (struct vdi *vdi, char **twin, struct vdi_error *error)
+{
+  const struct image *parent = vdi->levels[1];
+  struct search search;
+  int r;
+
+  if (vdi->depth == 1)
+    return 0;
+  search_init (&search, DISCOVER_MAX_FILES);
+  r = discover_twin (&search, vdi->levels[0]->name, parent->name,
+                     &parent->header.uuid_image, twin, error);
+  search_free (&search);
+  return r;
 }
 
 int

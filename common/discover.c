@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "discover.h"
-#include "machine-xml.h"
 #include "search.h"
 
 static int
@@ -22,12 +20,11 @@ int
 discover_header (const char *filename, struct vdi_header *header,
                  struct vdi_error *error)
 {
-  struct sighting s;
+  struct file_start start;
 
-  if (sighting_read (filename, true, &s, error) == -1)
+  if (file_start_read (filename, true, &start, error) == -1)
     return -1;
-  *header = s.header;
-  return 0;
+  return vdi_header_decode (start.bytes, start.size, filename, header, error);
 }
 
 /*------------------------------------------------------------------*/
@@ -35,217 +32,293 @@ discover_header (const char *filename, struct vdi_header *header,
 
 struct wanted {
   const struct vdi_uuid *uuid;
-  char *found;                  /* NULL until then */
-  char *other;                  /* a second, different file */
-  dev_t dev;                    /* of found */
-  ino_t ino;
+  const struct vdi_uuid *mod;   /* should be this; NULL: does not matter */
+  size_t near;                  /* the place to prefer, or NO_PLACE */
 };
 
+struct matches {
+  const struct sighting *first, *second; /* with that UUID */
+  const struct sighting *fit, *also; /* with that mod, too, the nearest, and
+                                      * another one */
+  size_t nr, nr_fit;
+};
+
+static bool
+fits (const struct wanted *w, const struct sighting *seen)
+{
+  return w->mod == NULL ||
+         (!vdi_uuid_is_null (w->mod) && vdi_uuid_equal (&seen->mod, w->mod));
+}
+
+/* What is in the table now. */
+static struct matches
+matches_in (const struct sightings *table, const struct wanted *w)
+{
+  struct matches m = { 0 };
+  const struct sighting *s = NULL;
+
+  while ((s = sightings_by_uuid (table, w->uuid, s)) != NULL) {
+    if (m.nr++ == 0)
+      m.first = s;
+    else if (m.nr == 2)
+      m.second = s;
+    if (!fits (w, s))
+      continue;
+    if (m.nr_fit++ > 0 && (s->place != w->near || m.fit->place == w->near)) {
+      m.also = s;
+      continue;
+    }
+    m.also = m.fit;
+    m.fit = s;
+  }
+  return m;
+}
+
+/* Read as little as is needed to find one that fits. */
 static int
-match_uuid (void *opaque, const struct sighting *seen,
-            struct vdi_error *error)
+find_matches (struct search *s, const struct wanted *w, struct matches *m,
+              struct vdi_error *error)
 {
-  struct wanted *w = opaque;
-  char **slot = w->found == NULL ? &w->found : &w->other;
+  enum name_kind kind;
 
-  if (!vdi_uuid_equal (&seen->header.uuid_image, w->uuid))
-    return 0;
-  if (w->found != NULL && w->dev == seen->dev && w->ino == seen->ino)
-    return 0;
-  *slot = strdup (seen->filename);
-  if (*slot == NULL)
-    return out_of_memory (error);
-  w->dev = seen->dev;
-  w->ino = seen->ino;
-  return w->other != NULL ? 1 : 0;
-}
-
-static int
-parent_not_found (const char *child, const struct vdi_uuid *uuid,
-                  const struct search *s, size_t nr_candidates,
-                  struct vdi_error *error)
-{
-  char text[VDI_ERROR_MAX], u[VDI_UUID_STRING_SIZE];
-
-  search_describe (s, text, sizeof text);
-  return vdi_set_error (error, ENOENT, "%s: its parent, the image with the "
-                        "UUID %s, was not found; say where it is with "
-                        "parent=FILE or parent-dir=DIR (looked at: %s%s)",
-                        child, vdi_uuid_print (uuid, u),
-                        nr_candidates > 0 ? "the images of the machine, "
-                                          : "", text);
-}
-
-int
-discover_parent (const char *child, const struct vdi_uuid *uuid,
-                 const struct vdi_options *options,
-                 char **filename, struct vdi_error *error)
-{
-  const size_t nr_candidates = options ? options->nr_candidates : 0;
-  const size_t nr_dirs = options ? options->nr_parent_dirs : 0;
-  struct wanted w = { .uuid = uuid };
-  char u[VDI_UUID_STRING_SIZE];
-  struct search s;
-  size_t i;
-  int r = -1;
-
-  search_init (&s, DISCOVER_MAX_FILES);
-  for (i = 0; i < nr_candidates && w.found == NULL; ++i)
-    if (search_look_at (&s, options->candidates[i], match_uuid, &w,
-                        error) == -1)
-      goto out;
-  if (w.found != NULL) {
-    r = 0;
-    goto out;
+  for (kind = LIKELY_NAMES; kind <= OTHER_NAMES; ++kind) {
+    if (search_read (s, kind, error) == -1)
+      return -1;
+    *m = matches_in (&s->seen, w);
+    if (m->nr_fit > 0)
+      return 0;
   }
-
-  if (search_add_usual_places (&s, child, error) == -1)
-    goto out;
-  for (i = 0; i < nr_dirs; ++i)
-    if (search_add_place (&s, options->parent_dirs[i], error) == -1)
-      goto out;
-  if (search_visit (&s, match_uuid, &w, error) == -1)
-    goto out;
-
-  if (w.found == NULL)
-    parent_not_found (child, uuid, &s, nr_candidates, error);
-  else if (w.other != NULL)
-    vdi_set_error (error, EINVAL, "%s: its parent, the image with the UUID "
-                   "%s, is there twice: %s and %s; choose one with "
-                   "parent=FILE", child, vdi_uuid_print (uuid, u), w.found,
-                   w.other);
-  else
-    r = 0;
-
- out:
-  if (r == 0) {
-    *filename = w.found;
-    w.found = NULL;
-  }
-  free (w.found);
-  free (w.other);
-  search_free (&s);
-  return r;
-}
-
-int
-discover_image (const char *const *dirs, size_t nr_dirs,
-                const struct vdi_uuid *uuid, char **filename,
-                struct vdi_error *error)
-{
-  struct wanted w = { .uuid = uuid };
-  char u[VDI_UUID_STRING_SIZE];
-  struct search s;
-  size_t i;
-  int r = -1;
-
-  search_init (&s, DISCOVER_MAX_FILES);
-  for (i = 0; i < nr_dirs; ++i)
-    if (search_add_place (&s, dirs[i], error) == -1)
-      goto out;
-  if (search_visit (&s, match_uuid, &w, error) == -1)
-    goto out;
-  if (w.other != NULL)
-    vdi_set_error (error, EINVAL, "two images have the UUID %s: %s and %s; "
-                   "move one of them away, or name the right one with file=",
-                   vdi_uuid_print (uuid, u), w.found, w.other);
-  else if (w.found != NULL) {
-    *filename = w.found;
-    w.found = NULL;
-    r = 1;
-  }
-  else
-    r = 0;
-
- out:
-  free (w.found);
-  free (w.other);
-  search_free (&s);
-  return r;
+  return 0;
 }
 
 /*------------------------------------------------------------------*/
-/* Looking for children */
+/* Which one is the parent? */
 
-/* So many machines are asked about children at most. */
-#define MAX_MACHINES 100
-
-struct wanted_child {
-  const struct vdi_uuid *parent;
-  bool have_self;               /* the parent's own file, never its child */
-  dev_t dev;
-  ino_t ino;
-  char *found;
+struct family {
+  struct search *search;
+  const char *child;
+  const struct vdi_header *header; /* the child's */
+  const struct vdi_options *options;
+  struct vdi_error *error;
 };
 
-static int
-match_child (void *opaque, const struct sighting *seen,
-             struct vdi_error *error)
+/* Do two files look the same as far as can be seen without reading all of
+ * them?  The modification UUID, which changes when an image is written to,
+ * is in the header.
+ */
+static bool
+look_the_same (const struct sighting *a, const struct sighting *b)
 {
-  struct wanted_child *w = opaque;
+  struct file_start x, y;
+  struct vdi_error ignored;
 
-  if (!vdi_uuid_equal (&seen->header.uuid_parent, w->parent))
-    return 0;
-  if (w->have_self && w->dev == seen->dev && w->ino == seen->ino)
-    return 0;
-  w->found = strdup (seen->filename);
-  return w->found == NULL ? out_of_memory (error) : 1;
+  return a->length == b->length &&
+         file_start_read (a->filename, true, &x, &ignored) == 0 &&
+         file_start_read (b->filename, true, &y, &ignored) == 0 &&
+         x.size == y.size && memcmp (x.bytes, y.bytes, x.size) == 0;
 }
 
-/* Does a machine file know a child?  Files that make no sense know none. */
-static int
-match_machine (void *opaque, const char *filename, struct vdi_error *error)
+static bool
+all_fits_look_the_same (const struct sightings *table, const struct wanted *w,
+                        const struct matches *m)
 {
-  struct wanted_child *w = opaque;
-  struct machine *m;
-  struct vdi_error ignored;
-  size_t image, child = MACHINE_NONE;
-  int r = 0;
+  const struct sighting *s = NULL;
 
-  if (machine_load (filename, &m, &ignored) == -1)
-    return 0;
-  image = machine_image_by_uuid (m, w->parent, 0);
-  if (image != MACHINE_NONE)
-    child = machine_child (m, image);
-  if (child != MACHINE_NONE) {
-    if (asprintf (&w->found, "%s (as %s says)", m->images[child].location,
-                  filename) == -1) {
-      w->found = NULL;
-      r = out_of_memory (error);
-    }
-    else
-      r = 1;
+  while ((s = sightings_by_uuid (table, w->uuid, s)) != NULL)
+    if (s != m->fit && fits (w, s) && !look_the_same (s, m->fit))
+      return false;
+  return true;
+}
+
+static int
+not_found (const struct family *f)
+{
+  const struct vdi_header *h = f->header;
+  char text[VDI_ERROR_MAX], u[VDI_UUID_STRING_SIZE];
+
+  search_describe (f->search, text, sizeof text);
+  return vdi_set_error (f->error, ENOENT, "%s: its parent, the image with the "
+                        "UUID %s, was not found; say where it is with "
+                        "parent=FILE or parent-dir=DIR; if it is gone for "
+                        "good, see \"Lost parents\" in the manual (looked at: %s%s)", f->child,
+                        vdi_uuid_print (&h->uuid_parent, u),
+                        f->options && f->options->nr_candidates > 0
+                        ? "the images of the machine, " : "", text);
+}
+
+static int
+not_clear (const struct family *f, const struct matches *m)
+{
+  char u[VDI_UUID_STRING_SIZE];
+  const bool fit = m->nr_fit > 0;
+
+  return vdi_set_error (f->error, EINVAL, "%s: its parent, the image with the "
+                        "UUID %s, is there twice: %s and %s, %s; choose one "
+                        "with parent=FILE", f->child,
+                        vdi_uuid_print (&f->header->uuid_parent, u),
+                        (fit ? m->fit : m->first)->filename,
+                        (fit ? m->also : m->second)->filename,
+                        fit
+                        ? "both with the modification UUID that it asks for, "
+                          "and yet different"
+                        : "neither with the modification UUID that it asks "
+                          "for");
+}
+
+/* What is to be said of a choice; an empty text if nothing. */
+static void
+say_twins (const struct family *f, const struct matches *m, char *text,
+           size_t size)
+{
+  text_append (text, size, "%s: took %s for its parent", f->child,
+               m->fit->filename);
+  if (m->nr_fit == 1)
+    text_append (text, size, ", which has the modification UUID that it asks "
+                 "for, not %s",
+                 (m->first == m->fit ? m->second : m->first)->filename);
+  else
+    text_append (text, size, ", which looks the same as %s",
+                 m->also->filename);
+  if (m->nr > 2)
+    text_append (text, size, " and %zu more", m->nr - 2);
+  text_append (text, size, "; all have the same UUID: move those that are not "
+               "used away, or choose with parent=FILE");
+}
+
+/* Only an old copy may have been found, and the real one not been read. */
+static void
+say_unread (const struct family *f, const struct matches *m, char *text,
+            size_t size)
+{
+  char where[VDI_ERROR_MAX];
+
+  if (!search_missed_something (f->search))
+    return;
+  search_describe (f->search, where, sizeof where);
+  text_append (text, size, "%s: took %s for its parent, which has the right "
+               "UUID but is in another state; the right file may be one that "
+               "was not read (looked at: %s)", f->child, m->first->filename,
+               where);
+}
+
+static int
+choose (const struct family *f, const struct wanted *w,
+        const struct matches *m, char **filename, char **warning)
+{
+  const struct sighting *chosen = m->nr_fit > 0 ? m->fit : m->first;
+  char text[VDI_ERROR_MAX] = "";
+
+  if (m->nr == 0)
+    return not_found (f);
+  if (m->nr_fit == 0 && m->nr > 1)
+    return not_clear (f, m);
+  if (m->nr_fit > 1 && !all_fits_look_the_same (&f->search->seen, w, m))
+    return not_clear (f, m);
+
+  if (m->nr > 1)
+    say_twins (f, m, text, sizeof text);
+  else if (m->nr_fit == 0)
+    say_unread (f, m, text, sizeof text);
+  *warning = NULL;
+  if (text[0] != '\0' && (*warning = strdup (text)) == NULL)
+    return out_of_memory (f->error);
+  *filename = strdup (chosen->filename);
+  if (*filename == NULL) {
+    free (*warning);
+    return out_of_memory (f->error);
   }
-  machine_free (m);
-  return r;
+  return 0;
+}
+
+/* The first candidate with the UUID, looking at no more of them. */
+static int
+find_candidate (const struct family *f, const struct sighting **match)
+{
+  const struct vdi_uuid *uuid = &f->header->uuid_parent;
+  struct search *s = f->search;
+  const struct sighting *seen;
+
+  for (;;) {
+    seen = NULL;
+    while ((seen = sightings_by_uuid (&s->seen, uuid, seen)) != NULL)
+      if (seen->place == NO_PLACE) {
+        *match = seen;
+        return 1;
+      }
+    if (f->options == NULL ||
+        s->nr_candidates_seen >= f->options->nr_candidates)
+      return 0;
+    if (search_look_at (s, f->options->candidates[s->nr_candidates_seen++],
+                        f->error) == -1)
+      return -1;
+  }
+}
+
+static int
+add_places (const struct family *f, size_t *own)
+{
+  const size_t nr_dirs = f->options ? f->options->nr_parent_dirs : 0;
+  size_t i;
+
+  if (search_add_usual_places (f->search, f->child, own, f->error) == -1)
+    return -1;
+  for (i = 0; i < nr_dirs; ++i)
+    if (search_add_place (f->search, f->options->parent_dirs[i],
+                          f->error) == -1)
+      return -1;
+  return 0;
 }
 
 int
-discover_child (const char *filename, const struct vdi_uuid *uuid,
-                char **child, struct vdi_error *error)
+discover_parent (struct search *search, const char *child,
+                 const struct vdi_header *header,
+                 const struct vdi_options *options, char **filename,
+                 char **warning, struct vdi_error *error)
 {
-  struct wanted_child w = { .parent = uuid };
-  struct search s;
-  struct stat st;
-  int r;
+  const struct family f = { search, child, header, options, error };
+  struct wanted w = {
+    .uuid = &header->uuid_parent, .mod = &header->uuid_parent_mod
+  };
+  struct matches m = { .nr = 1 };
+  int r = find_candidate (&f, &m.first);
 
-  if (vdi_uuid_is_null (uuid))
+  if (r == -1)
+    return -1;
+  if (r == 1) {
+    *warning = NULL;
+    *filename = strdup (m.first->filename);
+    return *filename ? 0 : out_of_memory (error);
+  }
+  if (add_places (&f, &w.near) == -1 ||
+      find_matches (search, &w, &m, error) == -1)
+    return -1;
+  return choose (&f, &w, &m, filename, warning);
+}
+
+/*------------------------------------------------------------------*/
+
+int
+discover_image (struct search *s, const char *const *dirs, size_t nr_dirs,
+                const struct vdi_uuid *uuid, char **filename,
+                struct vdi_error *error)
+{
+  const struct wanted w = { .uuid = uuid, .near = NO_PLACE };
+  char u[VDI_UUID_STRING_SIZE];
+  struct matches m;
+  size_t i;
+
+  for (i = 0; i < nr_dirs; ++i)
+    if (search_add_place (s, dirs[i], error) == -1)
+      return -1;
+  if (find_matches (s, &w, &m, error) == -1)
+    return -1;
+  if (m.nr == 0)
     return 0;
-  if (stat (filename, &st) == 0) {
-    w.have_self = true;
-    w.dev = st.st_dev;
-    w.ino = st.st_ino;
-  }
-  search_init (&s, DISCOVER_MAX_FILES);
-  r = search_add_usual_places (&s, filename, error);
-  if (r == 0)
-    r = search_visit (&s, match_child, &w, error);
-  if (r == 0) {
-    s.files_left = MAX_MACHINES;
-    r = search_visit_names (&s, ".vbox", match_machine, &w, error);
-  }
-  if (r == 1)
-    *child = w.found;
-  search_free (&s);
-  return r;
+  if (m.nr > 1)
+    return vdi_set_error (error, EINVAL, "two images have the UUID %s: %s and "
+                          "%s; move one of them away, or name the right one "
+                          "with file=", vdi_uuid_print (uuid, u),
+                          m.first->filename, m.second->filename);
+  *filename = strdup (m.first->filename);
+  return *filename ? 1 : out_of_memory (error);
 }

@@ -9,13 +9,15 @@
 
 #include "error.h"
 
-/* File names may hold line ends, and more that terminals obey. */
-static void
-one_line (char *text)
+char *
+vdi_one_line (char *text)
 {
-  for (; *text; ++text)
-    if ((unsigned char) *text < ' ' || *text == 127)
-      *text = '?';
+  char *p;
+
+  for (p = text; *p; ++p)
+    if ((unsigned char) *p < ' ' || *p == 127)
+      *p = '?';
+  return text;
 }
 
 int
@@ -26,7 +28,7 @@ vdi_set_error (struct vdi_error *error, int err, const char *fs, ...)
   va_start (args, fs);
   vsnprintf (error->message, sizeof error->message, fs, args);
   va_end (args);
-  one_line (error->message);
+  vdi_one_line (error->message);
   error->err = err;
   errno = err;
   return -1;
@@ -42,7 +44,7 @@ vdi_set_errno (struct vdi_error *error, int err, const char *fs, ...)
   va_start (args, fs);
   vsnprintf (error->message, sizeof error->message, fs, args);
   va_end (args);
-  one_line (error->message);
+  vdi_one_line (error->message);
   len = strlen (error->message);
   /* The GNU version, which may return a string of its own. */
   snprintf (error->message + len, sizeof error->message - len, ": %s",

@@ -42,4 +42,10 @@ extern int vdi_set_errno (struct vdi_error *error, int err,
                           const char *fs, ...)
   __attribute__ ((format (printf, 3, 4)));
 
+/* Make a text fit for one line of a message, in place: file names and
+ * what comes from files may hold line ends, and more that terminals obey.
+ * Returns text.
+ */
+extern char *vdi_one_line (char *text);
+
 #endif /* VDI_ERROR_H */

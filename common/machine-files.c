@@ -92,7 +92,10 @@ machine_folders_init (struct machine_folders *f, const char *vbox,
     f->snapshots = folder ? in_directory (f->home, folder) : NULL;
     free (folder);
   }
-  if (f->usual == NULL || f->snapshots == NULL) {
+  f->search = malloc (sizeof *f->search);
+  if (f->search != NULL)
+    search_init (f->search, DISCOVER_MAX_FILES);
+  if (f->usual == NULL || f->snapshots == NULL || f->search == NULL) {
     machine_folders_free (f);
     return out_of_memory (f, error);
   }
@@ -105,6 +108,10 @@ machine_folders_free (struct machine_folders *f)
   free (f->home);
   free (f->snapshots);
   free (f->usual);
+  if (f->search != NULL)
+    search_free (f->search);
+  free (f->search);
+  f->search = NULL;
   f->home = f->snapshots = f->usual = NULL;
 }
 
@@ -180,15 +187,14 @@ not_found (const struct machine_folders *f, const struct machine *m,
            const struct vdi_uuid *uuid, const char *why,
            struct vdi_error *error)
 {
-  const bool same = strcmp (f->snapshots, f->usual) == 0;
-  char u[VDI_UUID_STRING_SIZE];
+  char u[VDI_UUID_STRING_SIZE], text[VDI_ERROR_MAX];
 
+  search_describe (f->search, text, sizeof text);
   return vdi_set_error (error, ENOENT, "%s: the image of machine %.100s with "
                         "the UUID %s was not found; if you know where it is, "
-                        "name it with file= (%s; and no file in %s, %s%s%s "
-                        "has that UUID)", f->vbox, m->name,
-                        vdi_uuid_print (uuid, u), why, f->home, f->snapshots,
-                        same ? "" : ", ", same ? "" : f->usual);
+                        "name it with file= (%s; and no file that was looked "
+                        "at has that UUID: %s)", f->vbox, m->name,
+                        vdi_uuid_print (uuid, u), why, text);
 }
 
 int
@@ -211,8 +217,8 @@ machine_find_file (const struct machine_folders *f, const struct machine *m,
       return out_of_memory (f, error);
   }
   if (r == 0) {
-    r = discover_image (dirs, sizeof dirs / sizeof dirs[0], uuid, filename,
-                        &failure);
+    r = discover_image (f->search, dirs, sizeof dirs / sizeof dirs[0], uuid,
+                        filename, &failure);
     if (r == -1)
       return vdi_set_error (error, failure.err, "%s: %s", f->vbox,
                             failure.message);

@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "machine-xml.h"
+#include "search.h"
 
 /* The directories of a machine, all absolute. */
 struct machine_folders {
@@ -16,6 +17,7 @@ struct machine_folders {
   char *home;                   /* where the .vbox file really is */
   char *snapshots;              /* what its snapshotFolder names */
   char *usual;                  /* Snapshots in home */
+  struct search *search;        /* for all that is looked for */
 };
 
 /* vbox must live as long as the result. */

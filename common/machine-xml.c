@@ -380,3 +380,15 @@ machine_child (const struct machine *m, size_t image)
       return i;
   return MACHINE_NONE;
 }
+
+size_t
+machine_snapshot_with (const struct machine *m, const struct vdi_uuid *uuid)
+{
+  size_t i, j;
+
+  for (i = 1; i < m->nr_states; ++i)
+    for (j = 0; j < m->states[i].nr_disks; ++j)
+      if (vdi_uuid_equal (&m->states[i].disks[j].image, uuid))
+        return i;
+  return MACHINE_NONE;
+}

@@ -62,4 +62,8 @@ extern size_t machine_image_by_uuid (const struct machine *,
 /* The first child of an image. */
 extern size_t machine_child (const struct machine *, size_t image);
 
+/* The first snapshot that has an image as one of its disks. */
+extern size_t machine_snapshot_with (const struct machine *,
+                                     const struct vdi_uuid *);
+
 #endif /* VDI_MACHINE_XML_H */

@@ -34,18 +34,6 @@ struct finder {
   struct vdi_error *error;
 };
 
-/* What comes from the file may hold line ends and worse. */
-static char *
-one_line (char *text)
-{
-  char *p;
-
-  for (p = text; *p; ++p)
-    if ((unsigned char) *p < ' ' || *p == 127)
-      *p = '?';
-  return text;
-}
-
 static void warn (const struct finder *, const char *fs, ...)
   __attribute__ ((format (printf, 2, 3)));
 static void
@@ -59,7 +47,7 @@ warn (const struct finder *f, const char *fs, ...)
   va_start (args, fs);
   vsnprintf (text, sizeof text, fs, args);
   va_end (args);
-  f->warn (f->opaque, one_line (text));
+  f->warn (f->opaque, vdi_one_line (text));
 }
 
 /*------------------------------------------------------------------*/
@@ -284,19 +272,6 @@ find_file (const struct finder *f, size_t image, const struct vdi_uuid *uuid,
 /*------------------------------------------------------------------*/
 /* May it be written to? */
 
-/* A snapshot that would change with the image, or MACHINE_NONE. */
-static size_t
-snapshot_with (const struct machine *m, const struct vdi_uuid *uuid)
-{
-  size_t i, j;
-
-  for (i = CURRENT + 1; i < m->nr_states; ++i)
-    for (j = 0; j < m->states[i].nr_disks; ++j)
-      if (vdi_uuid_equal (&m->states[i].disks[j].image, uuid))
-        return i;
-  return MACHINE_NONE;
-}
-
 static bool
 is_type (const struct machine_image *image, const char *type)
 {
@@ -313,7 +288,7 @@ registry_forbids (const struct finder *f, size_t state, size_t image,
   /* Snapshots leave these as they are. */
   const bool shared = is_type (i, "Writethrough") || is_type (i, "Shareable");
   const size_t snapshot =
-    shared ? MACHINE_NONE : snapshot_with (m, &i->uuid);
+    shared ? MACHINE_NONE : machine_snapshot_with (m, &i->uuid);
 
   if (child != MACHINE_NONE)
     text_append (why, size, "the image %.*s depends on it, and would be "
@@ -344,7 +319,8 @@ find_why_read_only (const struct finder *f, size_t state, size_t image,
     text_append (text, sizeof text, "the machine is saved, and will go on "
                  "with this disk as it is");
   if (text[0] == '\0') {
-    r = discover_child (disk->filename, &disk->uuid, &child, f->error);
+    r = discover_child (f->folders.search, disk->filename, &disk->uuid,
+                        &child, f->error);
     if (r == -1)
       return -1;
     if (r == 1) {
@@ -355,7 +331,7 @@ find_why_read_only (const struct finder *f, size_t state, size_t image,
   }
   if (text[0] == '\0')
     return 0;
-  *why = strdup (one_line (text));
+  *why = strdup (vdi_one_line (text));
   return *why ? 0 : vdi_set_errno (f->error, ENOMEM, "%s", f->vbox);
 }
 
@@ -379,7 +355,7 @@ describe (const struct finder *f, size_t state, size_t index, char **text)
                a->port);
   if (a->device != 0)
     text_append (t, sizeof t, " device %u", a->device);
-  *text = strdup (one_line (t));
+  *text = strdup (vdi_one_line (t));
   return *text ? 0 : vdi_set_errno (f->error, ENOMEM, "%s", f->vbox);
 }
 

@@ -23,21 +23,42 @@ out_of_memory (struct vdi_error *error)
   return vdi_set_errno (error, ENOMEM, "looking for images");
 }
 
-/* Read the header of a file of a kind that can be read without waiting:
- * opening a FIFO, even without blocking, would wake up its writer.
- */
-int
-sighting_read (const char *filename, bool allow_device, struct sighting *out,
-             struct vdi_error *error)
+/* Opening a FIFO, even without blocking, would wake up its writer. */
+static bool
+is_wanted (const struct stat *st, bool allow_device)
 {
-  uint8_t bytes[VDI_HEADER_SIZE];
-  size_t have = 0;
-  struct stat st;
-  int fd;
+  return S_ISREG (st->st_mode) || (allow_device && S_ISBLK (st->st_mode));
+}
 
+static int
+read_bytes (int fd, struct file_start *start)
+{
+  ssize_t r = 1;
+
+  while (r > 0 && start->size < sizeof start->bytes) {
+    r = pread (fd, start->bytes + start->size,
+               sizeof start->bytes - start->size, start->size);
+    if (r > 0)
+      start->size += r;
+    else if (r == -1 && errno == EINTR)
+      r = 1;
+  }
+  return r == -1 ? -1 : 0;
+}
+
+int
+file_start_read (const char *filename, bool allow_device,
+                 struct file_start *start, struct vdi_error *error)
+{
+  struct stat st;
+  int fd, r = -1;
+
+  *start = (struct file_start) { 0 };
   if (stat (filename, &st) == -1)
     return vdi_set_errno (error, errno, "%s", filename);
-  if (!S_ISREG (st.st_mode) && !(allow_device && S_ISBLK (st.st_mode)))
+  start->dev = st.st_dev;
+  start->ino = st.st_ino;
+  if (!is_wanted (&st, allow_device))
     return vdi_set_error (error, EINVAL,
                           "%s: is neither a file nor a block device",
                           filename);
@@ -45,32 +66,18 @@ sighting_read (const char *filename, bool allow_device, struct sighting *out,
   if (fd == -1)
     return vdi_set_errno (error, errno, "%s", filename);
   /* It may have been replaced in between. */
-  if (fstat (fd, &st) == -1 ||
-      (!S_ISREG (st.st_mode) && !(allow_device && S_ISBLK (st.st_mode)))) {
-    close (fd);
-    return vdi_set_error (error, EINVAL, "%s: changed while it was opened",
-                          filename);
-  }
-  while (have < sizeof bytes) {
-    ssize_t r = pread (fd, bytes + have, sizeof bytes - have, have);
-
-    if (r == -1 && errno == EINTR)
-      continue;
-    if (r == -1) {
-      int err = errno;
-
-      close (fd);
-      return vdi_set_errno (error, err, "%s: reading its header", filename);
-    }
-    if (r == 0)
-      break;
-    have += r;
-  }
+  if (fstat (fd, &st) == -1 || !is_wanted (&st, allow_device))
+    vdi_set_error (error, EINVAL, "%s: changed while it was opened",
+                   filename);
+  else if (read_bytes (fd, start) == -1)
+    vdi_set_errno (error, errno, "%s: reading its header", filename);
+  else
+    r = 0;
   close (fd);
-  out->filename = filename;
-  out->dev = st.st_dev;
-  out->ino = st.st_ino;
-  return vdi_header_decode (bytes, have, filename, &out->header, error);
+  start->dev = st.st_dev;
+  start->ino = st.st_ino;
+  start->length = st.st_size;
+  return r;
 }
 
 /*------------------------------------------------------------------*/
@@ -80,7 +87,9 @@ void
 search_init (struct search *s, size_t max_files)
 {
   memset (s, 0, sizeof *s);
-  s->max_files = s->files_left = max_files;
+  s->max_files = max_files;
+  s->files_left[LIKELY_NAMES] = s->files_left[OTHER_NAMES] = max_files;
+  sightings_init (&s->seen);
 }
 
 void
@@ -91,16 +100,25 @@ search_free (struct search *s)
   for (i = 0; i < s->nr_places; ++i)
     free (s->places[i].dir);
   free (s->places);
-  free (s->unreadable);
+  sightings_free (&s->seen);
 }
 
-/* Add a directory unless it is there already.  Takes dir (malloc). */
-static int
-add_place (struct search *s, char *dir, struct vdi_error *error)
+static bool
+is_place (const struct folder *p, const struct folder *q)
 {
-  struct place p = { .dir = dir }, *places;
+  return strcmp (p->dir, q->dir) == 0 ||
+         (p->exists && q->exists && p->dev == q->dev && p->ino == q->ino);
+}
+
+/* Add a directory unless it is there already; *number is which one it is.
+ * Takes dir (malloc).
+ */
+static int
+add_place (struct search *s, char *dir, size_t *number,
+           struct vdi_error *error)
+{
+  struct folder p = { .dir = dir }, *places;
   struct stat st;
-  size_t i;
 
   if (dir == NULL)
     return out_of_memory (error);
@@ -111,15 +129,11 @@ add_place (struct search *s, char *dir, struct vdi_error *error)
     p.dev = st.st_dev;
     p.ino = st.st_ino;
   }
-  for (i = 0; i < s->nr_places; ++i) {
-    const struct place *q = &s->places[i];
-
-    if (strcmp (q->dir, dir) == 0 ||
-        (p.exists && q->exists && q->dev == p.dev && q->ino == p.ino)) {
+  for (*number = 0; *number < s->nr_places; ++*number)
+    if (is_place (&s->places[*number], &p)) {
       free (dir);
       return 0;
     }
-  }
   places = realloc (s->places, (s->nr_places + 1) * sizeof *places);
   if (places == NULL) {
     free (dir);
@@ -195,51 +209,53 @@ directory_of (const char *filename)
 int
 search_add_place (struct search *s, const char *dir, struct vdi_error *error)
 {
-  return add_place (s, strdup (dir), error);
+  size_t number;
+
+  return add_place (s, strdup (dir), &number, error);
 }
 
 /* The directory, the one above it, Snapshots in it: takes dir. */
 static int
-add_places_around (struct search *s, char *dir, struct vdi_error *error)
+add_places_around (struct search *s, char *dir, size_t *number,
+                   struct vdi_error *error)
 {
   char *above, *snapshots;
+  size_t other;
 
   if (dir == NULL)
     return out_of_memory (error);
   above = without_last (dir);
   snapshots = join (dir, "Snapshots");
-  if (add_place (s, dir, error) == -1) {
+  if (add_place (s, dir, number, error) == -1) {
     free (above);
     free (snapshots);
     return -1;
   }
-  if (add_place (s, above, error) == -1) {
+  if (add_place (s, above, &other, error) == -1) {
     free (snapshots);
     return -1;
   }
-  return add_place (s, snapshots, error);
+  return add_place (s, snapshots, &other, error);
 }
 
-/* The usual places for relatives of a file.  If it is a symbolic link,
- * its relatives may lie beside the link or beside what it points to.
+/* If it is a symbolic link, its relatives may lie beside the link or
+ * beside what it points to.
  */
 int
 search_add_usual_places (struct search *s, const char *filename,
-                  struct vdi_error *error)
+                         size_t *own, struct vdi_error *error)
 {
   char *real;
+  int r;
 
-  if (add_places_around (s, directory_of (filename), error) == -1)
+  if (add_places_around (s, directory_of (filename), own, error) == -1)
     return -1;
   real = realpath (filename, NULL);
   if (real == NULL)
     return errno == ENOMEM ? out_of_memory (error) : 0;
-  if (add_places_around (s, without_last (real), error) == -1) {
-    free (real);
-    return -1;
-  }
+  r = add_places_around (s, without_last (real), own, error);
   free (real);
-  return 0;
+  return r;
 }
 
 /*------------------------------------------------------------------*/
@@ -253,16 +269,35 @@ has_suffix (const char *name, const char *suffix)
   return len >= n && strcasecmp (name + len - n, suffix) == 0;
 }
 
-/* What looks like an image comes first, should there be too many. */
+/* VirtualBox calls the images of snapshots {UUID}.vdi, and people who
+ * copy them may change the end.
+ */
+static bool
+begins_with_uuid (const char *name)
+{
+  char text[VDI_UUID_STRING_SIZE];
+  struct vdi_uuid uuid;
+
+  name += name[0] == '{';
+  if (strlen (name) < sizeof text - 1)
+    return false;
+  snprintf (text, sizeof text, "%s", name);
+  return vdi_uuid_parse (text, &uuid);
+}
+
+static bool
+is_of_kind (const char *name, enum name_kind kind)
+{
+  if (kind == MACHINE_NAMES)
+    return has_suffix (name, ".vbox");
+  return (has_suffix (name, ".vdi") || begins_with_uuid (name)) ==
+         (kind == LIKELY_NAMES);
+}
+
 static int
 compare_names (const void *a, const void *b)
 {
-  const char *s = *(char *const *) a, *t = *(char *const *) b;
-  bool s_vdi = has_suffix (s, ".vdi"), t_vdi = has_suffix (t, ".vdi");
-
-  if (s_vdi != t_vdi)
-    return s_vdi ? -1 : 1;
-  return strcmp (s, t);
+  return strcmp (*(char *const *) a, *(char *const *) b);
 }
 
 static void
@@ -272,12 +307,23 @@ free_names (char **names, size_t from, size_t to)
     free (names[from++]);
 }
 
-/* The first max names (in the order of compare_names) that may be files
- * in a directory and end as wanted, in bounded memory however many there
- * are.
+/* Sort names, and keep only the first max. */
+static void
+keep_first (char **names, size_t *nr, size_t max, bool *more)
+{
+  qsort (names, *nr, sizeof *names, compare_names);
+  if (*nr > max) {
+    free_names (names, max, *nr);
+    *nr = max;
+    *more = true;
+  }
+}
+
+/* The first max names of a kind that may be files in a directory, in
+ * bounded memory however many there are.
  */
 static int
-list_directory (const char *dir, const char *suffix, size_t max,
+list_directory (const char *dir, enum name_kind kind, size_t max,
                 char ***names_r, size_t *nr_r, bool *more, int *err)
 {
   const size_t room = 2 * max + 1;
@@ -293,27 +339,18 @@ list_directory (const char *dir, const char *suffix, size_t max,
   names = malloc (room * sizeof *names);
   while (names != NULL && (errno = 0, d = readdir (dp)) != NULL) {
     if (d->d_type == DT_DIR || strcmp (d->d_name, ".") == 0 ||
-        strcmp (d->d_name, "..") == 0 || !has_suffix (d->d_name, suffix))
+        strcmp (d->d_name, "..") == 0 || !is_of_kind (d->d_name, kind))
       continue;
     names[nr] = strdup (d->d_name);
     if (names[nr] == NULL)
       goto fail;
-    if (++nr == room) {
-      qsort (names, nr, sizeof *names, compare_names);
-      free_names (names, max, nr);
-      nr = max;
-      *more = true;
-    }
+    if (++nr == room)
+      keep_first (names, &nr, max, more);
   }
   if (names == NULL)
     goto fail;
   closedir (dp);
-  qsort (names, nr, sizeof *names, compare_names);
-  if (nr > max) {
-    free_names (names, max, nr);
-    nr = max;
-    *more = true;
-  }
+  keep_first (names, &nr, max, more);
   *names_r = names;
   *nr_r = nr;
   return 0;
@@ -326,24 +363,30 @@ list_directory (const char *dir, const char *suffix, size_t max,
   return -1;
 }
 
+/* place is its number: s->places may move. */
+typedef int (*visit_fn) (struct search *s, size_t place, const char *filename,
+                         void *opaque, struct vdi_error *error);
+
 static int
-visit_directory (struct search *s, struct place *place, const char *suffix,
-                 name_fn fn, void *opaque, struct vdi_error *error)
+visit_directory (struct search *s, size_t place, enum name_kind kind,
+                 visit_fn fn, void *opaque, struct vdi_error *error)
 {
+  struct folder *const p = &s->places[place];
   char **names;
   size_t nr, i;
   int r = 0;
 
-  if (place->err)
+  if (p->err)
     return 0;
-  if (list_directory (place->dir, suffix, s->files_left, &names, &nr,
-                      &s->cut_short, &place->err) == -1)
-    return place->err == ENOMEM ? out_of_memory (error) : 0;
+  if (list_directory (p->dir, kind, s->files_left[kind], &names, &nr,
+                      &s->cut_short, &p->err) == -1)
+    return p->err == ENOMEM ? out_of_memory (error) : 0;
   for (i = 0; i < nr && r == 0; ++i) {
-    char *filename = join (place->dir, names[i]);
+    char *filename = join (p->dir, names[i]);
 
-    s->files_left--;
-    r = filename ? fn (opaque, filename, error) : out_of_memory (error);
+    s->files_left[kind]--;
+    r = filename ? fn (s, place, filename, opaque, error)
+                 : out_of_memory (error);
     free (filename);
   }
   free_names (names, 0, nr);
@@ -351,65 +394,134 @@ visit_directory (struct search *s, struct place *place, const char *suffix,
   return r;
 }
 
-int
-search_visit_names (struct search *s, const char *suffix, name_fn fn,
-                    void *opaque, struct vdi_error *error)
+static bool
+may_be_wanted (int err)
 {
-  size_t i;
-  int r = 0;
-
-  for (i = 0; i < s->nr_places && r == 0; ++i)
-    r = visit_directory (s, &s->places[i], suffix, fn, opaque, error);
-  return r;
+  return err == EACCES || err == EPERM || err == EIO || err == EAGAIN;
 }
 
-struct look {
-  struct search *s;
-  bool allow_device;
-  sighting_fn fn;
-  void *opaque;
-};
+/* Remember a file that cannot be read, as something without a UUID, so
+ * that it counts once whatever its names.
+ */
+static int
+add_unreadable (struct search *s, const char *filename,
+                const struct file_start *start, int err,
+                struct vdi_error *error)
+{
+  struct sighting seen = {
+    .filename = filename, .dev = start->dev, .ino = start->ino,
+  };
+  int r;
+
+  if (start->ino == 0)          /* nothing to tell it by: each is another */
+    seen.ino = s->nr_unreadable + 1;
+  r = sightings_add (&s->seen, &seen, error);
+  if (r == 1 && s->nr_unreadable++ == 0) {
+    s->unreadable = s->seen.nr - 1;
+    s->unreadable_err = err;
+  }
+  return r == -1 ? -1 : 0;
+}
+
+/* Keep what an image says of itself. */
+static int
+look_at (struct search *s, size_t place, const char *filename,
+         bool allow_device, struct vdi_error *error)
+{
+  struct file_start start;
+  struct vdi_header h;
+  struct vdi_error failure;
+  struct sighting seen = { .filename = filename, .place = place };
+
+  if (file_start_read (filename, allow_device, &start, &failure) == -1)
+    return may_be_wanted (failure.err)
+           ? add_unreadable (s, filename, &start, failure.err, error) : 0;
+  if (vdi_header_decode (start.bytes, start.size, filename, &h,
+                         &failure) == -1)
+    return 0;
+  seen.dev = start.dev;
+  seen.ino = start.ino;
+  seen.length = start.length;
+  seen.uuid = h.uuid_image;
+  seen.mod = h.uuid_mod;
+  seen.parent = h.uuid_parent;
+  return sightings_add (&s->seen, &seen, error) == -1 ? -1 : 0;
+}
+
+int
+search_look_at (struct search *s, const char *filename,
+                struct vdi_error *error)
+{
+  if (s->files_left[LIKELY_NAMES] == 0) {
+    s->cut_short = true;
+    return 0;
+  }
+  s->files_left[LIKELY_NAMES]--;
+  return look_at (s, NO_PLACE, filename, true, error);
+}
 
 static int
-look_at (void *opaque, const char *filename, struct vdi_error *error)
+look_at_file (struct search *s, size_t place, const char *filename,
+              void *opaque, struct vdi_error *error)
 {
-  struct look *look = opaque;
-  struct search *s = look->s;
-  struct sighting sighting;
-  struct vdi_error failure;
+  (void) opaque;
+  return look_at (s, place, filename, false, error);
+}
 
-  if (sighting_read (filename, look->allow_device, &sighting,
-                     &failure) == 0)
-    return look->fn (look->opaque, &sighting, error);
-  if ((failure.err == EACCES || failure.err == EPERM ||
-       failure.err == EIO) && s->nr_unreadable++ == 0) {
-    s->unreadable = strdup (filename);
-    s->unreadable_err = failure.err;
+int
+search_read (struct search *s, enum name_kind kind, struct vdi_error *error)
+{
+  size_t i;
+
+  for (i = 0; i < s->nr_places; ++i) {
+    if (s->places[i].was_read[kind])
+      continue;
+    s->places[i].was_read[kind] = true;
+    if (visit_directory (s, i, kind, look_at_file, NULL, error) == -1)
+      return -1;
   }
   return 0;
 }
 
-int
-search_look_at (struct search *s, const char *filename, sighting_fn fn,
-                void *opaque, struct vdi_error *error)
-{
-  struct look look = { s, true, fn, opaque };
+struct machine_visit {
+  name_fn fn;
+  void *opaque;
+};
 
-  if (s->files_left == 0) {
-    s->cut_short = true;
-    return 0;
-  }
-  s->files_left--;
-  return look_at (&look, filename, error);
+static int
+visit_machine (struct search *s, size_t place, const char *filename,
+               void *opaque, struct vdi_error *error)
+{
+  struct machine_visit *v = opaque;
+
+  (void) s;
+  (void) place;
+  return v->fn (v->opaque, filename, error);
 }
 
 int
-search_visit (struct search *s, sighting_fn fn, void *opaque,
-              struct vdi_error *error)
+search_visit_machines (struct search *s, size_t max, name_fn fn, void *opaque,
+                       struct vdi_error *error)
 {
-  struct look look = { s, false, fn, opaque };
+  struct machine_visit v = { fn, opaque };
+  size_t i;
+  int r = 0;
 
-  return search_visit_names (s, "", look_at, &look, error);
+  s->files_left[MACHINE_NAMES] = max;
+  for (i = 0; i < s->nr_places && r == 0; ++i)
+    r = visit_directory (s, i, MACHINE_NAMES, visit_machine, &v, error);
+  return r;
+}
+
+bool
+search_missed_something (const struct search *s)
+{
+  bool r = s->nr_unreadable > 0 || s->cut_short;
+  size_t i;
+
+  for (i = 0; i < s->nr_places && !r; ++i)
+    r = may_be_wanted (s->places[i].err);
+  return r;
 }
 
 /*------------------------------------------------------------------*/
@@ -449,9 +561,9 @@ search_describe (const struct search *s, char *text, size_t size)
   if (s->nr_unreadable > 0)
     text_append (text, size, "; %zu file%s could not be read, such as "
                  "%s: %s", s->nr_unreadable, s->nr_unreadable == 1 ? "" : "s",
-                 s->unreadable ? s->unreadable : "?",
+                 sightings_get (&s->seen, s->unreadable)->filename,
                  why (s->unreadable_err, buf, sizeof buf));
   if (s->cut_short)
-    text_append (text, size, "; no more than %zu files were looked at",
-                 s->max_files);
+    text_append (text, size, "; there are more files, of which only %zu were "
+                 "looked at", s->max_files);
 }

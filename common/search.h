@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Looking at the headers of many files: the means of discover.c.
  *
- * A search is a list of places (directories) and a budget of files to
- * look at.  Files are visited in an order that depends on their names
- * only, so that the same directory always gives the same answer.
+ * A search is a list of places (directories), a budget of files to look
+ * at, and a table of the images that were seen.  Each place is read once,
+ * when something is to be looked up, and never before.  Files are visited
+ * in an order that depends on their names only, so that the same
+ * directories always give the same answer.
  *
- * Calling sequence: search_init, search_add_*, search_look_at and
- * search_visit in any order, search_describe, search_free.
- * A search belongs to one thread.
+ * Names that images usually have come first, in all places, and have a
+ * budget of their own: a few thousand other files take nothing away.
+ *
+ * Calling sequence: search_init; search_add_*, search_look_at, search_read,
+ * search_visit_machines and look-ups in seen in any order; search_describe;
+ * search_free.  A search belongs to one thread.
  */
 #ifndef VDI_SEARCH_H
 #define VDI_SEARCH_H
@@ -18,77 +23,96 @@
 
 #include "error.h"
 #include "format.h"
+#include "sightings.h"
 
-struct place {
+enum name_kind {
+  LIKELY_NAMES,                 /* *.vdi, {UUID}* and UUID*, in any case */
+  OTHER_NAMES,                  /* all the rest */
+  MACHINE_NAMES,                /* *.vbox */
+  NR_NAMES
+};
+
+#define NO_PLACE SIZE_MAX
+
+struct folder {
   char *dir;
   bool exists;
   dev_t dev;                    /* if it exists */
   ino_t ino;
   int err;                      /* why it could not be looked at, or 0 */
+  bool was_read[NR_NAMES];
 };
 
 struct search {
-  struct place *places;
+  struct folder *places;
   size_t nr_places;
-  size_t max_files, files_left;
+  struct sightings seen;        /* place is an index of places, or NO_PLACE */
+  size_t max_files, files_left[NR_NAMES];
+  size_t nr_candidates_seen;    /* by discover.c, of its options' */
   bool cut_short;               /* there were more */
   size_t nr_unreadable;         /* files that may be what is wanted */
-  char *unreadable;             /* the first of them */
+  size_t unreadable;            /* the number in seen of the first */
   int unreadable_err;
 };
 
-/* A file that turned out to be an image. */
-struct sighting {
-  const char *filename;
-  dev_t dev;
-  ino_t ino;
-  struct vdi_header header;
-};
-
-/* Returns 0 to go on, 1 to end the search, -1 and sets *error. */
-typedef int (*sighting_fn) (void *opaque, const struct sighting *,
-                            struct vdi_error *);
+/* Returns 0 to go on, 1 to end the visit, -1 and sets *error. */
 typedef int (*name_fn) (void *opaque, const char *filename,
                         struct vdi_error *);
 
+/* At most max_files files of likely names, and as many others. */
 extern void search_init (struct search *, size_t max_files);
 extern void search_free (struct search *);
+
+/* All of these fail only for want of memory. */
 
 /* Add a directory, unless it is there already under any name. */
 extern int search_add_place (struct search *, const char *dir,
                              struct vdi_error *);
 
 /* Add the usual places for relatives of a file: its directory, the one
- * above, and Snapshots in its directory.
+ * above, and Snapshots in its directory.  *own is the number of the place
+ * where the file itself is.
  */
 extern int search_add_usual_places (struct search *, const char *filename,
-                                    struct vdi_error *);
+                                    size_t *own, struct vdi_error *);
 
-/* Look at one file, which may be a block device.  Returns what fn does;
- * 0 if the file is no image.
- */
+/* Look at one file, which may be a block device. */
 extern int search_look_at (struct search *, const char *filename,
-                           sighting_fn fn, void *opaque, struct vdi_error *);
+                           struct vdi_error *);
 
-/* Look at all files in all places, or call fn for all that may be files
- * and whose names end in suffix, in upper or lower case.  Returns what fn
- * does last.
+/* Look at the files of likely or other names in all places that have not
+ * been read yet.
  */
-extern int search_visit (struct search *, sighting_fn fn, void *opaque,
-                         struct vdi_error *);
-extern int search_visit_names (struct search *, const char *suffix,
-                               name_fn fn, void *opaque, struct vdi_error *);
+extern int search_read (struct search *, enum name_kind, struct vdi_error *);
+
+/* Call fn for up to max machine files in all places.  Returns what fn does
+ * last.
+ */
+extern int search_visit_machines (struct search *, size_t max, name_fn fn,
+                                  void *opaque, struct vdi_error *);
+
+/* May what was not found be there all the same: in something that could
+ * not be read, or among what was too much?
+ */
+extern bool search_missed_something (const struct search *);
 
 /* Where was searched, for a message:
  * "/vm, /, /vm/Snapshots (No such file or directory)".
  */
 extern void search_describe (const struct search *, char *text, size_t size);
 
-/* Read and decode the header of one file.  Never waits, as opening or
- * reading a FIFO or a terminal would.
- */
-extern int sighting_read (const char *filename, bool allow_device,
-                          struct sighting *, struct vdi_error *);
+/* The start of a file, as far as its header may go. */
+struct file_start {
+  dev_t dev;
+  ino_t ino;
+  uint64_t length;              /* of the file, bytes; 0 of a device */
+  uint8_t bytes[VDI_HEADER_SIZE];
+  size_t size;                  /* how many there are */
+};
+
+/* Never waits, as opening or reading a FIFO or a terminal would. */
+extern int file_start_read (const char *filename, bool allow_device,
+                            struct file_start *, struct vdi_error *);
 
 /* Append to a text of bounded size; what does not fit is left out. */
 extern void text_append (char *text, size_t size, const char *fs, ...)

@@ -78,6 +78,11 @@ struct vdi_options {
   const char *const *parent_dirs;
   size_t nr_parent_dirs;
 
+  /* Warn if there are images nearby that stand on this one, so that it is
+   * not the newest state of its disk.  Default false.
+   */
+  bool warn_if_newer;
+
   /* Called with one line for the person who opened the image (warn),
    * or for the one who debugs (debug); may be called from any thread
    * and must not call back into the core.  NULL: nobody wants to know.
@@ -149,6 +154,13 @@ extern const char *vdi_level_name (const struct vdi *, size_t level);
  * found, -1 on error.  See discover_child.
  */
 extern int vdi_find_child (struct vdi *, char **child, struct vdi_error *);
+
+/* Is there another file with the UUID of this image's parent, where the
+ * parent will be looked for?  1 with *twin (malloc) naming it, 0 if there
+ * is none (or no parent), -1 on error.
+ */
+extern int vdi_find_parent_twin (struct vdi *, char **twin,
+                                 struct vdi_error *);
 
 /* Flags of the writing calls. */
 #define VDI_FUA      1          /* on stable storage on return */

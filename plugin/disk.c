@@ -12,6 +12,7 @@
 #include <nbdkit-plugin.h>
 
 #include "disk.h"
+#include "printable.h"
 #include "report.h"
 
 /* Set by disk_start before there are threads, constant until disk_stop. */
@@ -37,12 +38,34 @@ options_of_disk (const struct options *o, struct vdi_options *vo)
   vo->nr_parents = o->parents.nr;
   vo->parent_dirs = (const char *const *) o->parent_dirs.name;
   vo->nr_parent_dirs = o->parent_dirs.nr;
+  /* Who names a snapshot wants an older state. */
+  vo->warn_if_newer = !o->create && o->snapshot == NULL;
   if (machine_disk != NULL) {
     vo->candidates = (const char *const *) machine_disk->candidates;
     vo->nr_candidates = machine_disk->nr_candidates;
   }
   vo->warn = report_warning;
   vo->debug = report_debug;
+}
+
+/* The new image says by UUID what its parent is, and nothing else. */
+static void
+warn_of_twin (void)
+{
+  struct vdi_error error;
+  char *twin;
+  int r;
+
+  r = vdi_find_parent_twin (vdi, &twin, &error);
+  if (r == -1)
+    report_warning (NULL, error.message);
+  if (r != 1)
+    return;
+  nbdkit_error ("warning: %s has the same UUID as %s, the parent of the new "
+                "image: move it away if it is only a copy, or always name the "
+                "parent with parent=", printable (twin),
+                vdi_level_name (vdi, 1));
+  free (twin);
 }
 
 static int
@@ -63,6 +86,7 @@ create_image (const struct options *o)
   options_of_disk (o, &vo);
   if (vdi_create_open (o->file, &co, &vo, &vdi, &error) == -1)
     return report (&error);
+  warn_of_twin ();
   return 0;
 }
 
@@ -137,7 +161,7 @@ warn_of_children (void)
   vdi_get_info (vdi, &info);
   nbdkit_error ("warning: %s is the parent of %s, which will no longer fit "
                 "once this disk is written to: use nbdkit -r, or write to a "
-                "new child (create=diff)", info.name, child);
+                "new child (create=diff)", info.name, printable (child));
   free (child);
 }
 

@@ -4,6 +4,7 @@
 and what cannot be is refused with all that is needed to do something."""
 
 import os
+import shutil
 import uuid
 
 import vdi
@@ -28,6 +29,10 @@ def lay_out(*places):
 def check(s, name="chain-a-diff2"):
     _, size, digest = vditest.manifest()[name]
     assert vditest.sha256_export(s.connect(), size) == digest
+
+
+def warnings_of(s):
+    return [line for line in s.log().splitlines() if "warning" in line]
 
 
 def test_places():
@@ -88,17 +93,95 @@ def test_link():
         check(s)
 
 
-def test_ambiguous():
+def test_twins_alike():
+    """A copy of the base that nobody has written to since: either will do,
+    and somebody has to tidy up."""
     files = lay_out("vm/base.vdi", "vm/Snapshots/a.vdi",
                     "vm/Snapshots/b.vdi")
     copy = vditest.path("vm/Snapshots/copy of base.vdi")
-    with open(copy, "wb") as f:
-        f.write(vditest.read_file(files[0]))
-    out = vditest.serve_fails(files[-1], readonly=True)
-    assert files[0] in out and copy in out and "parent=" in out, out
+    shutil.copy(files[0], copy)
+    with vditest.serve(files[-1], readonly=True) as s:
+        check(s)
+        warnings = warnings_of(s)
+    # That beside the child is the nearest one.
+    assert len(warnings) == 1, warnings
+    for words in [files[0], "took " + copy, "looks the same", "parent=FILE"]:
+        assert words in warnings[0], "%s is not in: %s" % (words, warnings)
     with vditest.serve(files[-1], "parent=" + files[1],
                        "parent=" + files[0], readonly=True) as s:
         check(s)
+        assert "warning" not in s.log(), s.log()
+
+
+def test_twin_is_old():
+    """A backup kept beside the original: the child knows which state it
+    was made of, whatever the names."""
+    base = vdi.make(vditest.path("base.vdi"), size=M, blocks={0: b"old"})
+    old = vditest.path("base-old.vdi")
+    shutil.copy(base, old)
+    with vditest.serve(base) as s:
+        s.connect().pwrite(b"new", 0)
+    new = vditest.path("child.vdi")
+    with vditest.serve(new, "create=diff", "parent=" + base) as s:
+        # Told now, rather than when it is in the way.
+        warnings = warnings_of(s)
+        assert len(warnings) == 1 and old in warnings[0], s.log()
+        assert base in warnings[0] and "parent=" in warnings[0], s.log()
+        s.connect().pwrite(b"child", 512)
+    with vditest.unchanged(base, old):
+        with vditest.serve(new) as s:
+            h = s.connect()
+            assert bytes(h.pread(3, 0)) == b"new"
+            assert bytes(h.pread(5, 512)) == b"child"
+            h.pwrite(b"!", 517)
+            warnings = warnings_of(s)
+    assert len(warnings) == 1, warnings
+    assert "took " + base in warnings[0] and old in warnings[0], warnings
+    # The other way round.
+    os.rename(base, vditest.path("x"))
+    os.rename(old, base)
+    os.rename(vditest.path("x"), old)
+    with vditest.serve(new, readonly=True) as s:
+        assert bytes(s.connect().pread(3, 0)) == b"new"
+        assert "took " + old in s.log(), s.log()
+
+
+def test_twins_that_cannot_be_told_apart():
+    base = vdi.make(vditest.path("base.vdi"), size=M, blocks={0: b"1"})
+    copy = vditest.path("copy.vdi")
+    child = vdi.child(vditest.path("child.vdi"), base)
+    # Both have been written to since.
+    shutil.copy(base, copy)
+    for f in base, copy:
+        vdi.patch(f, uuid_mod=uuid.uuid4())
+    out = vditest.serve_fails(child, readonly=True)
+    for words in [child, base, copy, "twice", "neither", "parent=FILE"]:
+        assert words in out, "%s is not in: %s" % (words, out)
+    # Both say that they are what is wanted, and yet they differ.
+    vdi.patch(child, uuid_parent_mod=vdi.Image(base).uuid_mod)
+    shutil.copy(base, copy)
+    vdi.resize_file(copy, by=M)
+    out = vditest.serve_fails(child, readonly=True)
+    for words in [child, base, copy, "different", "parent=FILE"]:
+        assert words in out, "%s is not in: %s" % (words, out)
+    with vditest.serve(child, "parent=" + copy, readonly=True) as s:
+        assert bytes(s.connect().pread(1, 0)) == b"1"
+
+
+def test_among_many_files():
+    """The parent is one folder above thousands of other files."""
+    os.makedirs(vditest.path("vm/data"))
+    for i in range(12000):
+        vditest.write_file("vm/data/%05d" % i, b"")
+    base = vdi.make(vditest.path("vm/base.vdi"), size=M, blocks={0: b"1"})
+    child = vdi.child(vditest.path("vm/data/child.vdi"), base)
+    with vditest.serve(child, readonly=True) as s:
+        assert bytes(s.connect().pread(1, 0)) == b"1"
+        assert "warning" not in s.log(), s.log()
+    # Even if its name is no help, but then there is a limit somewhere.
+    os.rename(base, vditest.path("vm/base"))
+    out = vditest.serve_fails(child, readonly=True)
+    assert "only 10000 were looked at" in out, out
 
 
 def test_bystanders():
@@ -169,6 +252,48 @@ def test_parent_was_changed():
     assert files[0] in log and files[1] in log, log
 
 
+def test_older_state():
+    """Whoever reads an image that others stand on may want the newest."""
+    files = lay_out("vm/base.vdi", "vm/Snapshots/a.vdi",
+                    "vm/Snapshots/b.vdi")
+    for f in files[:2]:
+        with vditest.serve(f, readonly=True) as s:
+            warnings = warnings_of(s)
+            assert len(warnings) == 1, s.log()
+            assert f in warnings[0] and files[2] in warnings[0], s.log()
+            s.connect()
+            assert warnings_of(s) == warnings, s.log()
+    with vditest.serve(files[2], readonly=True) as s:
+        check(s)
+        assert "warning" not in s.log(), s.log()
+    # A second branch, and a machine that knows the snapshot's name.
+    branch = vdi.child(vditest.path("vm/Snapshots/c\n.vdi"), files[0])
+    write_vbox(vdi.Image(files[0]).uuid_image, snapshot=True)
+    with vditest.serve(files[0], readonly=True) as s:
+        assert len(warnings_of(s)) == 1, s.log()
+        for words in [files[2], branch.replace("\n", "?"),
+                      '"before \N{SNOWMAN}"']:
+            assert words in s.log(), s.log()
+        assert files[1] not in s.log(), s.log()
+
+
+def write_vbox(base, snapshot=False):
+    """A machine with an image of that UUID, and a child far away."""
+    with open(vditest.path("vm/m.vbox"), "w", encoding="utf-8") as f:
+        f.write("<VirtualBox><Machine name='m'><MediaRegistry><HardDisks>"
+                "<HardDisk uuid='{%s}' location='base.vdi'>"
+                "<HardDisk uuid='{%s}' location='../far/away.vdi'/></HardDisk>"
+                "</HardDisks></MediaRegistry>" % (base, uuid.uuid4()))
+        if snapshot:
+            f.write("<Snapshot uuid='{%s}' name='before \N{SNOWMAN}'>"
+                    "<StorageControllers><StorageController name='SATA'>"
+                    "<AttachedDevice type='HardDisk' port='0' device='0'>"
+                    "<Image uuid='{%s}'/></AttachedDevice>"
+                    "</StorageController></StorageControllers></Snapshot>" % (
+                        uuid.uuid4(), base))
+        f.write("</Machine></VirtualBox>")
+
+
 def test_writing_to_a_parent():
     """Said when it may happen: not to readers, nor without children."""
     files = lay_out("vm/base.vdi", "vm/Snapshots/a.vdi",
@@ -176,10 +301,10 @@ def test_writing_to_a_parent():
     for f, child in (files[0], files[1]), (files[1], files[2]):
         with vditest.serve(f) as s:
             assert not s.connect().is_read_only()
-            assert "warning" in s.log() and child in s.log(), s.log()
+            assert "is the parent of " + child in s.log(), s.log()
         with vditest.serve(f, readonly=True) as s:
             s.connect()
-            assert "warning" not in s.log(), s.log()
+            assert "is the parent of" not in s.log(), s.log()
     with vditest.serve(files[2]) as s:
         s.connect()
         assert "warning" not in s.log(), s.log()
@@ -188,15 +313,43 @@ def test_writing_to_a_parent():
     os.unlink(files[2])
     os.mkdir(vditest.path("far"))
     os.rename(files[1], vditest.path("far/away.vdi"))
-    with open(vditest.path("vm/m.vbox"), "w", encoding="utf-8") as f:
-        f.write("<VirtualBox><Machine name='m'><MediaRegistry><HardDisks>"
-                "<HardDisk uuid='{%s}' location='base.vdi'>"
-                "<HardDisk uuid='{%s}' location='../far/away.vdi'/></HardDisk>"
-                "</HardDisks></MediaRegistry></Machine></VirtualBox>" % (
-                    vdi.Image(files[0]).uuid_image, uuid.uuid4()))
+    write_vbox(vdi.Image(files[0]).uuid_image)
     with vditest.serve(files[0]) as s:
         s.connect()
         assert "../far/away.vdi" in s.log() and "m.vbox" in s.log(), s.log()
+
+
+def test_larger_parent():
+    """The base was resized, which the snapshots know nothing of."""
+    base = vdi.make(vditest.path("base.vdi"), size=4 * M, blocks={0: b"1"})
+    child = vdi.child(vditest.path("child.vdi"), base, size=2 * M)
+    with vditest.serve(child, readonly=True) as s:
+        assert s.connect().get_size() == 2 * M
+        warnings = warnings_of(s)
+    assert len(warnings) == 1, warnings
+    for words in [base, child, str(4 * M), str(2 * M), "snapshots"]:
+        assert words in warnings[0], "%s is not in: %s" % (words, warnings)
+
+
+def test_stand_in():
+    """The parent is gone for good: what the child holds can be had with an
+    empty image in its place (the manual's recipe)."""
+    base = vdi.make(vditest.path("base.vdi"), size=4 * M, blocks={0: b"1"})
+    child = vdi.child(vditest.path("child.vdi"), base, blocks={2: b"mine"})
+    wanted = str(vdi.Image(base).uuid_image)
+    os.unlink(base)
+    out = vditest.serve_fails(child, readonly=True)
+    assert wanted in out and "Lost parents" in out, out
+    vditest.run("nbdkit", "-U", "-", "vdi", vditest.path("stand-in.vdi"),
+                "create=dynamic", "size=1M", "uuid=" + wanted,
+                "--run", "true")
+    with vditest.unchanged(child):
+        with vditest.serve(child, readonly=True) as s:
+            h = s.connect()
+            assert h.get_size() == 4 * M
+            data = bytes(h.pread(4 * M, 0))
+    assert data[2 * M:2 * M + 4] == b"mine"
+    assert not any(data[:2 * M]) and not any(data[2 * M + 4:])
 
 
 vditest.main()

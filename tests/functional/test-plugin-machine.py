@@ -260,4 +260,25 @@ def test_names_that_are_no_help():
         assert "blocks of 1 MiB" in info["exports"][0]["description"]
 
 
+def test_many_missing_ancestors():
+    """The files beside a machine are read once, not once for each of its
+    images that is not there."""
+    missing, others = 100, 300
+    # What the registry says of its parents is not so.
+    top = vdi.Image(vdi.make(vditest.path("top.vdi"), size=M))
+    for i in range(others):
+        vdi.make(vditest.path("other-%d.vdi" % i), size=M)
+    vbox = write_vbox("".join(
+        '<HardDisk uuid=%s location="%d.vdi" format="VDI">' % (
+            braces(uuid.uuid4()), i) for i in range(missing)) +
+        hard_disk(top, "top.vdi") + "</HardDisk>" * missing, attached(top))
+    with vditest.serve(None, "machine=" + vbox, readonly=True) as s:
+        try:
+            with open("/proc/%d/io" % s.pid) as f:
+                counts = dict(line.split(": ") for line in f)
+        except FileNotFoundError:
+            vditest.skip("the kernel does not count reads")
+    assert others < int(counts["syscr"]) < 10 * others, counts
+
+
 vditest.main()

@@ -5,6 +5,7 @@ have, and is told."""
 
 import os
 import shutil
+import uuid
 
 import vdi
 import vditest
@@ -70,6 +71,50 @@ def test_unreadable():
     except AssertionError as e:
         assert image in str(e) and "Permission denied" in str(e), e
     assert nobody is None, "was served"
+
+
+def test_unreadable_parent():
+    """An old copy of the parent is found, but the real one is there, too:
+    said, not passed over."""
+    base = vdi.make(vditest.path("base.vdi"), size=M, blocks={0: b"new"})
+    child = vdi.child(vditest.path("child.vdi"), base)
+    copy = vditest.path("copy.vdi")
+    os.chmod(child, 0o644)
+    os.chmod(base, 0)
+    try:
+        out = serve_as_nobody(child, "true")
+    except AssertionError as e:
+        out = str(e)
+    assert "1 file could not be read" in out and base in out, out
+    assert "Permission denied" in out and "was not found" in out, out
+
+    shutil.copy(base, copy)
+    vdi.patch(copy, uuid_mod=uuid.uuid4())
+    os.chmod(copy, 0o644)
+    out = serve_as_nobody(child, "true")
+    assert "took " + copy in out and "may be one that was not read" in out, out
+    assert base + ": Permission denied" in out, out
+
+
+def test_unreadable_image_of_a_machine():
+    disk = vdi.make(vditest.path("disk.vdi"), size=M)
+    vbox = vditest.write_file("m.vbox", (
+        "<VirtualBox><Machine name='m'><MediaRegistry><HardDisks>"
+        "<HardDisk uuid='{%(uuid)s}' location='disk.vdi'/>"
+        "</HardDisks></MediaRegistry><StorageControllers>"
+        "<StorageController name='SATA'>"
+        "<AttachedDevice type='HardDisk' port='0' device='0'>"
+        "<Image uuid='{%(uuid)s}'/></AttachedDevice></StorageController>"
+        "</StorageControllers></Machine></VirtualBox>" % {
+            "uuid": vdi.Image(disk).uuid_image}).encode())
+    os.chmod(vbox, 0o644)
+    os.chmod(disk, 0)
+    try:
+        out = serve_as_nobody("machine=" + vbox, "true")
+    except AssertionError as e:
+        out = str(e)
+    assert "1 file could not be read" in out, out
+    assert disk + ": Permission denied" in out, out
 
 
 vditest.main()

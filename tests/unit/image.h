@@ -68,7 +68,8 @@ make_way (const char *name)
 
 /* An image of which there is the header only; parent 0 makes a base. */
 static inline void
-make_image (const char *name, unsigned uuid, unsigned parent)
+make_image_in_state (const char *name, unsigned uuid, unsigned parent,
+                     unsigned mod)
 {
   struct vdi_header h = {
     .major = 1, .minor = 1, .header_len = 0x190,
@@ -79,11 +80,18 @@ make_image (const char *name, unsigned uuid, unsigned parent)
   };
   uint8_t bytes[VDI_HEADER_SIZE];
 
-  h.uuid_image = h.uuid_mod = image_uuid (uuid);
+  h.uuid_image = image_uuid (uuid);
+  h.uuid_mod = image_uuid (mod);
   h.uuid_parent = h.uuid_parent_mod = image_uuid (parent);
   vdi_header_encode (&h, bytes);
   make_way (name);
   write_text (name, (const char *) bytes, sizeof bytes);
+}
+
+static inline void
+make_image (const char *name, unsigned uuid, unsigned parent)
+{
+  make_image_in_state (name, uuid, parent, uuid);
 }
 
 /* Forget all files. */

@@ -17,22 +17,43 @@
 
 static struct vdi_error error;
 
-/* Look for image 1 as the parent of child.  NULL if it is not found. */
+/* What was said of the last choice, or "". */
+static char said[VDI_ERROR_MAX];
+
+/* Look for image 1, with mod as its modification UUID, as the parent of
+ * child.  NULL if it is not found.
+ */
 static char *
-parent_of (const char *child, const struct vdi_options *options)
+parent_in_state (const char *child, unsigned mod,
+                 const struct vdi_options *options)
 {
   static char found[4096];
-  struct vdi_uuid uuid = image_uuid (1);
-  char *name;
+  struct vdi_header h = {
+    .uuid_parent = image_uuid (1), .uuid_parent_mod = image_uuid (mod)
+  };
+  struct search s;
+  char *name, *warning;
+  int r;
 
   memset (&error, 0, sizeof error);
-  if (discover_parent (child, &uuid, options, &name, &error) == -1) {
+  search_init (&s, DISCOVER_MAX_FILES);
+  r = discover_parent (&s, child, &h, options, &name, &warning, &error);
+  search_free (&s);
+  if (r == -1) {
     CHECK (error.err != 0 && error.message[0] != '\0');
     return NULL;
   }
+  snprintf (said, sizeof said, "%s", warning ? warning : "");
   snprintf (found, sizeof found, "%s", name);
+  free (warning);
   free (name);
   return found;
+}
+
+static char *
+parent_of (const char *child, const struct vdi_options *options)
+{
+  return parent_in_state (child, 1, options);
 }
 
 static bool
@@ -177,8 +198,9 @@ test_links (void)
   clear_tmpdir ();
 }
 
+/* Two files with the UUID of the parent. */
 static void
-test_ambiguous (void)
+test_twins (void)
 {
   struct vdi_options options;
   const char *candidates[] = {
@@ -188,20 +210,106 @@ test_ambiguous (void)
   memset (&options, 0, sizeof options);
   make_image ("vm/child.vdi", 2, 1);
   make_image ("vm/base.vdi", 1, 0);
-  make_image ("vm/Snapshots/copy.vdi", 1, 0);
-  CHECK (parent_of ("vm/child.vdi", NULL) == NULL);
+
+  /* One of them is in the state that the child asks for. */
+  make_image_in_state ("vm/a-copy.vdi", 1, 0, 9);
+  CHECK (ends_with (parent_in_state ("vm/child.vdi", 1, NULL),
+                    "/vm/base.vdi"));
+  CHECK (strstr (said, "/vm/a-copy.vdi") != NULL);
+  CHECK (strstr (said, "parent=FILE") != NULL);
+  CHECK (ends_with (parent_in_state ("vm/child.vdi", 9, NULL),
+                    "/vm/a-copy.vdi"));
+  CHECK (strstr (said, "not ") != NULL && strstr (said, "/vm/base.vdi"));
+
+  /* None of them is, or the child asks for none. */
+  CHECK (parent_in_state ("vm/child.vdi", 7, NULL) == NULL);
   CHECK (error.err == EINVAL);
   CHECK (strstr (error.message, "vm/child.vdi: ") != NULL);
   CHECK (strstr (error.message, "/vm/base.vdi") != NULL);
-  CHECK (strstr (error.message, "/vm/Snapshots/copy.vdi") != NULL);
-  CHECK (strstr (error.message, "parent=") != NULL);
+  CHECK (strstr (error.message, "/vm/a-copy.vdi") != NULL);
+  CHECK (strstr (error.message, "neither") != NULL);
+  CHECK (strstr (error.message, "parent=FILE") != NULL);
+  CHECK (parent_in_state ("vm/child.vdi", 0, NULL) == NULL);
 
   /* Unless a candidate decides; those that do not fit are passed over. */
+  make_image_in_state ("vm/Snapshots/copy.vdi", 1, 0, 8);
   options.candidates = candidates;
   options.nr_candidates = 3;
-  CHECK (found_in ("vm/child.vdi", &options, "vm/Snapshots/copy.vdi"));
+  CHECK (ends_with (parent_in_state ("vm/child.vdi", 7, &options),
+                    "vm/Snapshots/copy.vdi"));
   options.nr_candidates = 2;
-  CHECK (parent_of ("vm/child.vdi", &options) == NULL);
+  CHECK (parent_in_state ("vm/child.vdi", 7, &options) == NULL);
+  CHECK (ends_with (parent_in_state ("vm/child.vdi", 1, &options),
+                    "/vm/base.vdi"));
+  CHECK (strstr (said, "and 1 more") != NULL);
+  clear_tmpdir ();
+
+  /* Copies that look the same: that beside the child, whatever the names
+   * and the order of the places.
+   */
+  make_image ("vm/Snapshots/child.vdi", 2, 1);
+  make_image ("vm/a-base.vdi", 1, 0);
+  make_image ("vm/Snapshots/z-base.vdi", 1, 0);
+  CHECK (found_in ("vm/Snapshots/child.vdi", NULL,
+                   "/vm/Snapshots/z-base.vdi"));
+  CHECK (strstr (said, "looks the same as") != NULL);
+  CHECK (strstr (said, "/vm/a-base.vdi") != NULL);
+
+  /* Those that do not fit count as well, but are not what is compared. */
+  make_image_in_state ("vm/Snapshots/a-old.vdi", 1, 0, 9);
+  CHECK (found_in ("vm/Snapshots/child.vdi", NULL,
+                   "/vm/Snapshots/z-base.vdi"));
+  CHECK (strstr (said, "looks the same as") != NULL);
+  CHECK (strstr (said, "/vm/a-base.vdi and 1 more") != NULL);
+  CHECK (truncate ("vm/a-base.vdi", 10000) == 0);
+  CHECK (parent_of ("vm/Snapshots/child.vdi", NULL) == NULL);
+  CHECK (strstr (error.message, "a-old.vdi") == NULL);
+  CHECK (strstr (error.message, "different") != NULL);
+  make_image ("vm/a-base.vdi", 1, 0);
+  CHECK (unlink ("vm/Snapshots/a-old.vdi") == 0);
+
+  /* A file of an unlikely name is not even read, with one that fits... */
+  CHECK (rename ("vm/a-base.vdi", "vm/a-base.bak") == 0);
+  CHECK (found_in ("vm/Snapshots/child.vdi", NULL,
+                   "/vm/Snapshots/z-base.vdi"));
+  CHECK (said[0] == '\0');
+  /* ...but where there is none. */
+  make_image_in_state ("vm/Snapshots/z-base.vdi", 1, 0, 9);
+  CHECK (found_in ("vm/Snapshots/child.vdi", NULL, "/vm/a-base.bak"));
+  CHECK (strstr (said, "/z-base.vdi") != NULL);
+
+  /* The same modification UUID in files that differ. */
+  CHECK (rename ("vm/a-base.bak", "vm/a-base.vdi") == 0);
+  make_image ("vm/Snapshots/z-base.vdi", 1, 0);
+  CHECK (truncate ("vm/Snapshots/z-base.vdi", 10000) == 0);
+  CHECK (parent_of ("vm/Snapshots/child.vdi", NULL) == NULL);
+  CHECK (strstr (error.message, "different") != NULL);
+  CHECK (strstr (error.message, "/vm/a-base.vdi") != NULL);
+  CHECK (strstr (error.message, "/z-base.vdi") != NULL);
+  make_image ("vm/Snapshots/z-base.vdi", 1, 4);
+  CHECK (parent_of ("vm/Snapshots/child.vdi", NULL) == NULL);
+  clear_tmpdir ();
+}
+
+/* An old copy is found, and something else is there that could not be
+ * read (by root neither: see below).
+ */
+static void
+test_unread_and_old (void)
+{
+  make_image ("vm/child.vdi", 2, 1);
+  make_image_in_state ("vm/copy.vdi", 1, 0, 9);
+  CHECK (found_in ("vm/child.vdi", NULL, "/vm/copy.vdi"));
+  CHECK (said[0] == '\0');
+  CHECK (symlink ("/proc/self/mem", "vm/base.vdi") == 0);
+  CHECK (symlink ("/proc/self/mem", "vm/also.vdi") == 0);
+  CHECK (found_in ("vm/child.vdi", NULL, "/vm/copy.vdi"));
+  CHECK (strstr (said, "vm/copy.vdi") != NULL);
+  CHECK (strstr (said, "1 file could not be read, such as ") != NULL);
+  CHECK (strstr (said, "vm/also.vdi: Input/output error") != NULL);
+  make_image ("vm/copy.vdi", 1, 0);
+  CHECK (found_in ("vm/child.vdi", NULL, "/vm/copy.vdi"));
+  CHECK (said[0] == '\0');
   clear_tmpdir ();
 }
 
@@ -232,67 +340,69 @@ test_bystanders (void)
   clear_tmpdir ();
 }
 
-/* Ends the visit, at the name where it has to. */
-static int
-stop_at (void *opaque, const char *filename, struct vdi_error *unused)
+static size_t
+count_image (const struct search *s, unsigned n)
 {
-  (void) unused;
-  CHECK (opaque == NULL || ends_with (filename, opaque));
-  return 1;
+  struct vdi_uuid uuid = image_uuid (n);
+  const struct sighting *seen = NULL;
+  size_t count = 0;
+
+  while ((seen = sightings_by_uuid (&s->seen, &uuid, seen)) != NULL)
+    count++;
+  return count;
 }
 
-static int
-count_image (void *opaque, const struct sighting *seen,
-             struct vdi_error *unused)
-{
-  unsigned *count = opaque;
-
-  (void) unused;
-  CHECK (ends_with (seen->filename, "/zzz.VDI"));
-  ++*count;
-  return 0;
-}
-
-/* More files than may be looked at: images are looked at first, and that
- * there was more is said.  (discover.c does this with DISCOVER_MAX_FILES,
- * which would take a while to make.)
+/* More files than may be looked at: likely names come first, in all
+ * places, and that there was more is said.  (discover.c does this with
+ * DISCOVER_MAX_FILES, which would take a while to make.)
  */
 static void
 test_many (void)
 {
-  char name[64], text[VDI_ERROR_MAX], seventh[] = "/000007";
+  static const char *const likely[] = {
+    "up/zzz.VDI", "up/{00000001-0000-4000-8000-000000000000}.vdi.bak",
+    "up/00000001-0000-4000-8000-000000000000"
+  };
+  char name[64], text[VDI_ERROR_MAX];
   struct search s;
-  unsigned i, count = 0;
+  unsigned i;
 
-  make_image ("vm/zzz.VDI", 1, 0);
   for (i = 0; i < 100; ++i) {
-    snprintf (name, sizeof name, "vm/%06u", (i * 37) % 100);
-    make_image (name, 1, 0);
+    const unsigned number = (i * 37) % 100;
+
+    snprintf (name, sizeof name, "vm/%06u", number);
+    make_image (name, number == 7 ? 3 : 2, 0);
   }
-  search_init (&s, 1);
+  for (i = 0; i < 3; ++i)
+    make_image (likely[i], 1, 0);
+
+  search_init (&s, 10);
   CHECK (search_add_place (&s, "vm", &error) == 0);
-  CHECK (search_visit (&s, count_image, &count, &error) == 0);
-  CHECK (count == 1);
-  CHECK (s.cut_short);
+  CHECK (search_add_place (&s, "up", &error) == 0);
+  CHECK (search_read (&s, LIKELY_NAMES, &error) == 0);
+  CHECK (s.seen.nr == 3 && count_image (&s, 1) == 3 && !s.cut_short);
+  CHECK (!search_missed_something (&s));
+  /* Once. */
+  CHECK (unlink (likely[0]) == 0);
+  CHECK (search_read (&s, LIKELY_NAMES, &error) == 0);
+  CHECK (s.seen.nr == 3);
+  /* The first ten of the others, by their names. */
+  CHECK (search_read (&s, OTHER_NAMES, &error) == 0);
+  CHECK (s.seen.nr == 13 && count_image (&s, 2) == 9);
+  CHECK (count_image (&s, 3) == 1);
+  CHECK (s.cut_short && search_missed_something (&s));
   search_describe (&s, text, sizeof text);
-  CHECK (strcmp (text, "vm; no more than 1 files were looked at") == 0);
-  /* The budget is that of the whole search. */
-  CHECK (search_look_at (&s, "vm/zzz.VDI", count_image, &count, &error)
-         == 0);
-  CHECK (count == 1);
+  CHECK (strcmp (text, "vm, up; there are more files, of which only 10 were "
+                 "looked at") == 0);
   search_free (&s);
 
-  search_init (&s, 60);
-  CHECK (search_add_place (&s, "vm", &error) == 0);
-  CHECK (search_visit_names (&s, "", stop_at, NULL, &error) == 1);
-  CHECK (s.cut_short);
-  search_free (&s);
-
-  search_init (&s, 102);
-  CHECK (search_add_place (&s, "vm", &error) == 0);
-  CHECK (search_visit_names (&s, ".vdi", stop_at, NULL, &error) == 1);
-  CHECK (search_visit_names (&s, "7", stop_at, seventh, &error) == 1);
-  CHECK (!s.cut_short);
+  /* A budget of likely names, which a single file takes from, too. */
+  search_init (&s, 1);
+  CHECK (search_add_place (&s, "up", &error) == 0);
+  CHECK (search_read (&s, LIKELY_NAMES, &error) == 0);
+  CHECK (s.seen.nr == 1 && s.cut_short);
+  CHECK (search_look_at (&s, likely[1], &error) == 0);
+  CHECK (s.seen.nr == 1);
   search_free (&s);
   clear_tmpdir ();
 }
@@ -319,42 +429,82 @@ test_long_names (void)
   clear_tmpdir ();
 }
 
+/* discover_image in the first nr directories. */
+static int
+image_in (const char *const *dirs, size_t nr, char **name)
+{
+  struct vdi_uuid uuid = image_uuid (1);
+  struct search s;
+  int r;
+
+  search_init (&s, DISCOVER_MAX_FILES);
+  r = discover_image (&s, dirs, nr, &uuid, name, &error);
+  search_free (&s);
+  return r;
+}
+
 static void
 test_image (void)
 {
   const char *dirs[] = { "a", "b", "a/../b", "missing" };
-  struct vdi_uuid uuid = image_uuid (1);
   char *name;
 
   make_image ("a/other.vdi", 3, 0);
   make_image ("b/this.vdi", 1, 0);
-  CHECK (discover_image (dirs, 1, &uuid, &name, &error) == 0);
-  CHECK (discover_image (dirs, 4, &uuid, &name, &error) == 1);
+  CHECK (image_in (dirs, 1, &name) == 0);
+  CHECK (image_in (dirs, 4, &name) == 1);
   CHECK (strcmp (name, "b/this.vdi") == 0);
   free (name);
   make_image ("a/copy.vdi", 1, 0);
-  CHECK (discover_image (dirs, 4, &uuid, &name, &error) == -1);
+  CHECK (image_in (dirs, 4, &name) == -1);
   CHECK (error.err == EINVAL);
   CHECK (strstr (error.message, "a/copy.vdi") != NULL);
   CHECK (strstr (error.message, "b/this.vdi") != NULL);
   clear_tmpdir ();
 }
 
-/* The name of a child of image 1, or NULL. */
+typedef int (*relative_fn) (struct search *, const char *,
+                            const struct vdi_uuid *, char **,
+                            struct vdi_error *);
+
+/* The answer of discover_child or the like about image 1, or NULL. */
 static char *
-child_of (const char *filename)
+answer_of (relative_fn fn, const char *filename)
 {
   static char found[4096];
   struct vdi_uuid uuid = image_uuid (1);
+  struct search s;
   char *name;
-  int r = discover_child (filename, &uuid, &name, &error);
+  int r;
 
+  search_init (&s, DISCOVER_MAX_FILES);
+  r = fn (&s, filename, &uuid, &name, &error);
+  search_free (&s);
   CHECK (r != -1);
   if (r == 0)
     return NULL;
   snprintf (found, sizeof found, "%s", name);
   free (name);
   return found;
+}
+
+static char *
+child_of (const char *filename)
+{
+  return answer_of (discover_child, filename);
+}
+
+static void
+nobody_is_a_child_of_null (void)
+{
+  struct vdi_uuid null = image_uuid (0);
+  struct search s;
+  char *name;
+
+  search_init (&s, DISCOVER_MAX_FILES);
+  CHECK (discover_child (&s, "vm/base.vdi", &null, &name, &error) == 0);
+  CHECK (discover_newer (&s, "vm/base.vdi", &null, &name, &error) == 0);
+  search_free (&s);
 }
 
 static void
@@ -367,7 +517,6 @@ test_child (void)
     "<HardDisk uuid='{00000002-0000-4000-8000-000000000000}'"
     " location='/far/away.vdi'/></HardDisk>"
     "</HardDisks></MediaRegistry></Machine></VirtualBox>";
-  struct vdi_uuid null = image_uuid (0);
   char *name;
 
   make_image ("vm/base.vdi", 1, 0);
@@ -385,7 +534,7 @@ test_child (void)
   make_image ("vm/base.vdi", 1, 1);
   CHECK (child_of ("vm/base.vdi") == NULL);
   make_image ("vm/another-base.vdi", 5, 0);
-  CHECK (discover_child ("vm/base.vdi", &null, &name, &error) == 0);
+  nobody_is_a_child_of_null ();
 
   /* A machine file knows of children wherever they are. */
   write_text ("vm/broken.vbox", "<VirtualBox>", 12);
@@ -399,6 +548,110 @@ test_child (void)
   CHECK (child_of ("vm/base.vdi") != NULL);
   CHECK (rename ("m.vbox", "m.vbox-prev") == 0);
   CHECK (child_of ("vm/base.vdi") == NULL);
+  clear_tmpdir ();
+}
+
+static char *
+newer_than (const char *filename)
+{
+  return answer_of (discover_newer, filename);
+}
+
+/* What is on top of all, for somebody who reads. */
+static void
+test_newer (void)
+{
+  static const char vbox[] =
+    "<VirtualBox><Machine name='m'><MediaRegistry><HardDisks>"
+    "<HardDisk uuid='{00000001-0000-4000-8000-000000000000}'"
+    " location='base.vdi'>"
+    "<HardDisk uuid='{00000002-0000-4000-8000-000000000000}'"
+    " location='/far/branch.vdi'/>"
+    "<HardDisk uuid='{00000003-0000-4000-8000-000000000000}'"
+    " location='/far/away.vdi'/></HardDisk>"
+    "</HardDisks></MediaRegistry>"
+    "<Snapshot uuid='{00000009-0000-4000-8000-000000000000}'"
+    " name='before upgrade'><StorageControllers>"
+    "<StorageController name='SATA'>"
+    "<AttachedDevice type='HardDisk' port='0' device='0'>"
+    "<Image uuid='{00000001-0000-4000-8000-000000000000}'/>"
+    "</AttachedDevice></StorageController></StorageControllers></Snapshot>"
+    "<StorageControllers><StorageController name='SATA'>"
+    "<AttachedDevice type='HardDisk' port='0' device='0'>"
+    "<Image uuid='{00000003-0000-4000-8000-000000000000}'/>"
+    "</AttachedDevice></StorageController></StorageControllers>"
+    "</Machine></VirtualBox>";
+  char *text;
+
+  make_image ("vm/base.vdi", 1, 0);
+  make_image ("vm/other.vdi", 3, 4);
+  CHECK (newer_than ("vm/base.vdi") == NULL);
+
+  /* The last of a chain, wherever the ones between are. */
+  make_image ("vm/Snapshots/a.vdi", 5, 1);
+  text = newer_than ("vm/base.vdi");
+  CHECK (strstr (text, "vm/base.vdi: ") == text);
+  CHECK (strstr (text, "/vm/Snapshots/a.vdi: ") != NULL);
+  make_image ("vm/b.vdi", 6, 5);
+  make_image ("vm/Snapshots/c.vdi", 7, 6);
+  text = newer_than ("vm/base.vdi");
+  CHECK (strstr (text, "/vm/Snapshots/c.vdi: serve that file") != NULL);
+  CHECK (strstr (text, "a.vdi") == NULL && strstr (text, "b.vdi") == NULL);
+
+  /* Branches, not too many of them. */
+  make_image ("vm/d.vdi", 8, 5);
+  text = newer_than ("vm/base.vdi");
+  CHECK (strstr (text, "/vm/d.vdi or ") != NULL);
+  CHECK (strstr (text, "/vm/Snapshots/c.vdi: ") != NULL);
+  make_image ("vm/e.vdi", 10, 1);
+  make_image ("vm/f.vdi", 11, 1);
+  CHECK (strstr (newer_than ("vm/base.vdi"), " or 1 more: ") != NULL);
+
+  /* Round in circles. */
+  clear_tmpdir ();
+  make_image ("vm/base.vdi", 1, 0);
+  make_image ("vm/a.vdi", 2, 1);
+  make_image ("vm/b.vdi", 2, 2);
+  CHECK (strstr (newer_than ("vm/base.vdi"), "/vm/a.vdi: ") != NULL);
+  make_image ("vm/base.vdi", 1, 2);
+  CHECK (strstr (newer_than ("vm/base.vdi"), "/vm/a.vdi: ") != NULL);
+
+  /* With what the machine knows: the snapshot's name, and where the
+   * current state is if that is not to be seen.
+   */
+  write_text ("vm/m.vbox", vbox, sizeof vbox - 1);
+  text = newer_than ("vm/base.vdi");
+  CHECK (strstr (text, "snapshot \"before upgrade\"") != NULL);
+  CHECK (strstr (text, "/vm/a.vdi: ") != NULL);
+  CHECK (unlink ("vm/a.vdi") == 0 && unlink ("vm/b.vdi") == 0);
+  make_image ("vm/base.vdi", 1, 0);
+  text = newer_than ("vm/base.vdi");
+  CHECK (strstr (text, "snapshot \"before upgrade\"") != NULL);
+  CHECK (strstr (text, "/far/away.vdi (as ") != NULL);
+  clear_tmpdir ();
+}
+
+/* A copy of the parent where a child of it looks. */
+static void
+test_twin (void)
+{
+  struct vdi_uuid uuid = image_uuid (1);
+  struct search s;
+  char *name;
+  int i;
+
+  make_image ("vm/base.vdi", 1, 0);
+  CHECK (mkdir ("vm/Snapshots", 0700) == 0);
+  CHECK (link ("vm/base.vdi", "vm/also.vdi") == 0);
+  for (i = 0; i < 2; ++i) {
+    search_init (&s, DISCOVER_MAX_FILES);
+    CHECK (discover_twin (&s, "vm/Snapshots/new.vdi", "vm/base.vdi", &uuid,
+                          &name, &error) == i);
+    search_free (&s);
+    make_image ("vm/copy.vdi", 1, 0);
+  }
+  CHECK (ends_with (name, "/vm/copy.vdi"));
+  free (name);
   clear_tmpdir ();
 }
 
@@ -424,7 +677,8 @@ test_fixtures (void)
   };
   struct vdi_header h;
   struct stat before, after;
-  char *name;
+  struct search s;
+  char *name, *warning;
   unsigned i;
 
   write_fixture ("chain-a-base", "vm/base.vdi");
@@ -435,9 +689,11 @@ test_fixtures (void)
     CHECK (stat (names[i + 1], &before) == 0);
     CHECK (discover_header (names[i], &h, &error) == 0);
     CHECK (vdi_header_is_child (&h));
-    CHECK (discover_parent (names[i], &h.uuid_parent, NULL, &name,
+    search_init (&s, DISCOVER_MAX_FILES);
+    CHECK (discover_parent (&s, names[i], &h, NULL, &name, &warning,
                             &error) == 0);
-    CHECK (ends_with (name, names[i + 1]));
+    search_free (&s);
+    CHECK (ends_with (name, names[i + 1]) && warning == NULL);
     free (name);
     CHECK (stat (names[i + 1], &after) == 0);
     CHECK (before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
@@ -445,7 +701,9 @@ test_fixtures (void)
   }
   CHECK (discover_header (names[2], &h, &error) == 0);
   CHECK (!vdi_header_is_child (&h));
-  CHECK (discover_child (names[2], &h.uuid_image, &name, &error) == 1);
+  search_init (&s, DISCOVER_MAX_FILES);
+  CHECK (discover_child (&s, names[2], &h.uuid_image, &name, &error) == 1);
+  search_free (&s);
   CHECK (ends_with (name, names[1]));
   free (name);
   clear_tmpdir ();
@@ -459,12 +717,15 @@ main (void)
   clear_tmpdir ();
   test_places ();
   test_links ();
-  test_ambiguous ();
+  test_twins ();
+  test_unread_and_old ();
   test_bystanders ();
   test_many ();
   test_long_names ();
   test_image ();
   test_child ();
+  test_newer ();
+  test_twin ();
   test_fixtures ();
   return 0;
 }
