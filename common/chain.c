@@ -127,31 +127,84 @@ check_link (const struct vdi *vdi, struct vdi_error *error)
   return 0;
 }
 
+/* Somebody insists on a parent whose UUID is another one.  What is seen
+ * through it may be nonsense, so at least nothing is written on top of it.
+ * Returns 1.
+ */
 static int
-check_parent (const struct vdi *vdi, const struct image *parent,
-              struct vdi_error *error)
+insist_on_parent (struct vdi *vdi, const struct image *parent,
+                  struct vdi_error *error)
+{
+  const struct image *child = vdi->levels[vdi->depth - 1];
+
+  for (size_t i = 0; i < vdi->depth; i++)
+    if (vdi_uuid_equal (&vdi->levels[i]->header.uuid_image,
+                        &parent->header.uuid_image))
+      return vdi_set_error (error, EINVAL, "%s: cannot be the parent of %s: "
+                            "it has the same UUID as %s", parent->name,
+                            child->name, vdi->levels[i]->name);
+  if (parent->size > child->size)
+    return vdi_set_error (error, EINVAL, "%s: cannot be the parent of %s: "
+                          "its disk has %" PRIu64 " bytes, and that of the "
+                          "child only %" PRIu64, parent->name, child->name,
+                          parent->size, child->size);
+  chain_warn (vdi, "%s: is taken for the parent of %s because of "
+              "parent-check=size, although its UUID is another one%s: if it "
+              "is not, the disk is nonsense wherever they meet; it can only "
+              "be read", parent->name, child->name,
+              vdi_uuid_equal (&parent->header.uuid_mod,
+                              &child->header.uuid_parent_mod)
+              ? " (its modification UUID is the right one)"
+              : ", and its modification UUID, too");
+  if (vdi->insisted == 0)
+    vdi->insisted = vdi->depth;
+  return 1;
+}
+
+/* 0 if the UUID is right, 1 if it is insisted on without. */
+static int
+check_uuid (struct vdi *vdi, const struct image *parent, bool by_size,
+            struct vdi_error *error)
 {
   const struct image *child = vdi->levels[vdi->depth - 1];
   const struct vdi_header *h = &child->header;
   char wanted[VDI_UUID_STRING_SIZE], found[VDI_UUID_STRING_SIZE];
 
-  vdi_uuid_print (&h->uuid_parent, wanted);
-  if (!vdi_uuid_equal (&parent->header.uuid_image, &h->uuid_parent))
-    return vdi_set_error (error, EINVAL, "%s: is not the parent of %s: its "
-                          "UUID is {%s}, wanted is {%s}; give the right file "
-                          "with parent=, nearest parent first", parent->name,
-                          child->name,
-                          vdi_uuid_print (&parent->header.uuid_image, found),
-                          wanted);
-  if (!vdi_uuid_equal (&parent->header.uuid_mod, &h->uuid_parent_mod))
+  if (vdi_uuid_equal (&parent->header.uuid_image, &h->uuid_parent))
+    return 0;
+  if (by_size)
+    return insist_on_parent (vdi, parent, error);
+  return vdi_set_error (error, EINVAL, "%s: is not the parent of %s: its UUID "
+                        "is {%s}, wanted is {%s}; give the right file with "
+                        "parent=, nearest parent first; if this is the right "
+                        "one and only its UUID was changed, add "
+                        "parent-check=size to read the disk", parent->name,
+                        child->name,
+                        vdi_uuid_print (&parent->header.uuid_image, found),
+                        vdi_uuid_print (&h->uuid_parent, wanted));
+}
+
+static int
+check_parent (struct vdi *vdi, const struct image *parent, bool by_size,
+              struct vdi_error *error)
+{
+  const struct image *child = vdi->levels[vdi->depth - 1];
+  const struct vdi_header *h = &child->header;
+  char found[VDI_UUID_STRING_SIZE];
+  const int r = check_uuid (vdi, parent, by_size, error);
+
+  if (r == -1)
+    return -1;
+  if (r == 0 &&
+      !vdi_uuid_equal (&parent->header.uuid_mod, &h->uuid_parent_mod))
     chain_warn (vdi, "%s: its parent %s was changed after this image was "
                 "made (modification UUID {%s}); that is normal after "
                 "snapshots were merged, otherwise the disk may be damaged",
                 child->name, parent->name,
                 vdi_uuid_print (&parent->header.uuid_mod, found));
   if (parent->size > child->size)
-    chain_warn (vdi, "%s: its parent %s is larger (%" PRIu64 " bytes), but the "
-                "disk has the size of this image, %" PRIu64 "; to use the "
+    chain_warn (vdi, "%s: its parent %s is larger (%" PRIu64 " bytes), but "
+                "the disk has the size of this image, %" PRIu64 "; to use the "
                 "rest, delete the snapshots in VirtualBox, or clone the disk "
                 "there and resize the clone", child->name, parent->name,
                 parent->size, child->size);
@@ -177,7 +230,9 @@ add_level (struct vdi *vdi, struct storage *st,
   if (storage_lock (st, false, error) == -1 ||
       image_open (st, options->missing_zero, &img, error) == -1)
     return -1;
-  if (vdi->depth > 0 && check_parent (vdi, img, error) == -1) {
+  if (vdi->depth > 0 &&
+      check_parent (vdi, img, is_given (vdi, options) &&
+                    options->parent_by_size, error) == -1) {
     img->st = NULL;
     image_free (img);
     return -1;
@@ -410,6 +465,10 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
     return vdi_set_error (error, EROFS, "%s: there is no place for the last "
                           "block in its block map, so it cannot be written to",
                           img->name);
+  if (vdi->insisted > 0)
+    return vdi_set_error (error, EROFS, "%s: %s has not the UUID of the "
+                          "parent that is wanted (parent-check=size)",
+                          img->name, vdi->levels[vdi->insisted]->name);
   if (storage_make_writable (img->st, error) == -1)
     return -1;
   /* Kept if it comes to nothing now, for the next attempt: it has taken

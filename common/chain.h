@@ -36,6 +36,8 @@ struct vdi {
   struct image **levels;
   size_t depth;
   uint64_t size;                /* bytes: level 0's */
+  size_t insisted;              /* the first level that is only there because
+                                 * of parent_by_size; 0 if there is none */
   bool background_wanted;
   unsigned commit_seconds;
   void (*warn) (void *opaque, const char *message);

@@ -130,18 +130,38 @@ all_fits_look_the_same (const struct sightings *table, const struct wanted *w,
   return true;
 }
 
+/* An image in the state that the child asks for, but with another UUID. */
+static const struct sighting *
+renamed_parent (const struct family *f)
+{
+  const struct vdi_uuid *mod = &f->header->uuid_parent_mod;
+  const struct sightings *table = &f->search->seen;
+  size_t i;
+
+  for (i = 0; i < table->nr && !vdi_uuid_is_null (mod); ++i)
+    if (vdi_uuid_equal (&sightings_get (table, i)->mod, mod))
+      return sightings_get (table, i);
+  return NULL;
+}
+
 static int
 not_found (const struct family *f)
 {
-  const struct vdi_header *h = f->header;
-  char text[VDI_ERROR_MAX], u[VDI_UUID_STRING_SIZE];
+  const struct sighting *renamed = renamed_parent (f);
+  char text[VDI_ERROR_MAX], hint[VDI_ERROR_MAX] = "", u[VDI_UUID_STRING_SIZE];
 
   search_describe (f->search, text, sizeof text);
+  if (renamed != NULL)
+    text_append (hint, sizeof hint, "%.*s has the modification UUID that is "
+                 "wanted, so perhaps its UUID was changed: parent-check=size "
+                 "takes it all the same, to read the disk; ", 300,
+                 renamed->filename);
   return vdi_set_error (f->error, ENOENT, "%s: its parent, the image with the "
-                        "UUID %s, was not found; say where it is with "
-                        "parent=FILE or parent-dir=DIR; if it is gone for "
-                        "good, see \"Lost parents\" in the manual (looked at: %s%s)", f->child,
-                        vdi_uuid_print (&h->uuid_parent, u),
+                        "UUID %s, was not found; %ssay where it is with "
+                        "parent=FILE or parent-dir=DIR; if its UUID was "
+                        "changed or it is gone for good, see \"Lost parents\" "
+                        "in the manual (looked at: %s%s)", f->child,
+                        vdi_uuid_print (&f->header->uuid_parent, u), hint,
                         f->options && f->options->nr_candidates > 0
                         ? "the images of the machine, " : "", text);
 }

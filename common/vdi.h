@@ -63,10 +63,16 @@ struct vdi_options {
 
   /* The parents of a differencing image, nearest first.  As many as the
    * array has are taken from it (each must have the UUID its child
-   * asks for), the rest is searched for.
+   * asks for, but see parent_by_size), the rest is searched for.
    */
   const char *const *parents;
   size_t nr_parents;
+
+  /* Take these parents even if their UUIDs are wrong, with a warning, when
+   * their disks are not larger than their children's.  Such a disk can
+   * only be read.  Default false.
+   */
+  bool parent_by_size;
 
   /* Files that may be a parent, looked at before any directory; those
    * that are missing or have another UUID are passed over.

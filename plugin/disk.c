@@ -38,6 +38,7 @@ options_of_disk (const struct options *o, struct vdi_options *vo)
   vo->nr_parents = o->parents.nr;
   vo->parent_dirs = (const char *const *) o->parent_dirs.name;
   vo->nr_parent_dirs = o->parent_dirs.nr;
+  vo->parent_by_size = o->parent_by_size;
   /* Who names a snapshot wants an older state. */
   vo->warn_if_newer = !o->create && o->snapshot == NULL;
   if (machine_disk != NULL) {

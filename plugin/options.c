@@ -247,6 +247,22 @@ set_parent (struct options *o, const char *key, const char *value)
 }
 
 static int
+set_parent_check (struct options *o, const char *key, const char *value)
+{
+  static const struct word words[] = {
+    { "uuid", false },
+    { "size", true },
+    { NULL, 0 },
+  };
+  int by_size;
+
+  if (choose (words, key, value, &by_size) == -1)
+    return -1;
+  o->parent_by_size = by_size;
+  return 0;
+}
+
+static int
 set_parent_dir (struct options *o, const char *key, const char *value)
 {
   return add_name (&o->parent_dirs, key, value);
@@ -306,6 +322,7 @@ static const struct parameter {
   { "machine", set_machine, NOTHING, false },
   { "missing", set_missing, NOTHING, false },
   { "parent", set_parent, NOTHING, true },
+  { "parent-check", set_parent_check, NOTHING, false },
   { "parent-dir", set_parent_dir, NOTHING, true },
   { "size", set_size, CREATE, false },
   { "snapshot", set_snapshot, MACHINE, false },
@@ -411,6 +428,24 @@ check_needs (const struct options *o)
 }
 
 static int
+check_parent_check (const struct options *o)
+{
+  if (!o->parent_by_size)
+    return 0;
+  if (o->parents.nr == 0) {
+    nbdkit_error ("parent-check=size is for a parent that you name: "
+                  "it needs parent=FILE");
+    return -1;
+  }
+  if (o->create) {
+    nbdkit_error ("parent-check=size is for reading only, and create= makes "
+                  "an image to be written to: they exclude each other");
+    return -1;
+  }
+  return 0;
+}
+
+static int
 check_create (const struct options *o)
 {
   struct stat st;
@@ -447,7 +482,8 @@ check_create (const struct options *o)
 int
 options_complete (const struct options *o)
 {
-  if (check_source (o) == -1 || check_needs (o) == -1)
+  if (check_source (o) == -1 || check_needs (o) == -1 ||
+      check_parent_check (o) == -1)
     return -1;
   if (o->create)
     return check_create (o);

@@ -28,6 +28,7 @@
   "machine=<FILENAME>  Serve a disk of this machine (.vbox) instead.\n" \
   "missing=<MODE>      What lost blocks read as (error, zero).\n" \
   "parent=<FILENAME>   Parent of a differencing image, nearest first.\n" \
+  "parent-check=<HOW>  What parents that are given must have (uuid, size).\n" \
   "parent-dir=<DIR>    Look for parents in this directory, too.\n" \
   "size=<SIZE>         With create: size of the disk.\n" \
   "snapshot=<NAME>     With machine: the disk at this snapshot.\n" \
@@ -47,6 +48,7 @@ struct options {
 
   struct names parents;         /* absolute, nearest first */
   struct names parent_dirs;     /* absolute */
+  bool parent_by_size;          /* take parents whose UUIDs are wrong */
 
   bool create;
   enum vdi_type type;           /* the rest is for create only */

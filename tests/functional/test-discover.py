@@ -352,4 +352,58 @@ def test_stand_in():
     assert not any(data[:2 * M]) and not any(data[2 * M + 4:])
 
 
+def test_parent_check():
+    """The parent's UUID was changed, so that nothing can prove that it is
+    the right one: it can be insisted on, for reading."""
+    base = vdi.make(vditest.path("base.vdi"), size=2 * M, blocks={0: b"1"})
+    middle = vdi.child(vditest.path("middle.vdi"), base)
+    top = vdi.child(vditest.path("top.vdi"), middle, blocks={1: b"2"})
+    parents = ["parent=" + middle, "parent=" + base]
+    size = "parent-check=size"
+
+    # Nothing is different as long as all is right.
+    with vditest.serve(top, *parents, size) as s:
+        assert not s.connect().is_read_only()
+        assert "warning" not in s.log(), s.log()
+
+    vdi.patch(base, uuid_image=uuid.uuid4())
+    out = vditest.serve_fails(top, readonly=True)
+    assert base + " has the modification UUID" in out and size in out, out
+    for params in parents, parents + ["parent-check=uuid"]:
+        out = vditest.serve_fails(top, *params, readonly=True)
+        assert base in out and "is not the parent" in out and size in out, out
+    with vditest.unchanged(base, middle, top):
+        for readonly in True, False:
+            with vditest.serve(top, *parents, size, readonly=readonly) as s:
+                warnings = warnings_of(s)
+                assert len(warnings) == 1, s.log()
+                assert base in warnings[0] and middle in warnings[0], s.log()
+                assert "is the right one" in warnings[0], s.log()
+                h = s.connect()
+                assert h.is_read_only()
+                assert bytes(h.pread(1, 0) + h.pread(1, M)) == b"12"
+                last = warnings_of(s)[-1]
+        assert "serving it read-only" in last and size in last, last
+        assert base in last and top in last, last
+
+    # All of them, even.
+    vdi.patch(middle, uuid_image=uuid.uuid4(), uuid_mod=uuid.uuid4())
+    with vditest.serve(top, *parents, size, readonly=True) as s:
+        assert len(warnings_of(s)) == 2, s.log()
+        assert bytes(s.connect().pread(1, 0)) == b"1"
+
+    # What cannot be, all the same.
+    larger = vdi.make(vditest.path("larger.vdi"), size=3 * M)
+    out = vditest.serve_fails(top, parents[0], "parent=" + larger, size,
+                              readonly=True)
+    assert larger in out and str(3 * M) in out and str(2 * M) in out, out
+    copy = vditest.path("copy.vdi")
+    shutil.copy(top, copy)
+    out = vditest.serve_fails(top, "parent=" + copy, size, readonly=True)
+    assert copy in out and "same UUID" in out, out
+    # Only those that are named are taken.
+    out = vditest.serve_fails(top, parents[0], size, readonly=True)
+    assert "was not found" in out, out
+
+
 vditest.main()

@@ -46,6 +46,12 @@ TABLE = [
     (["{d}/a.vdi", "parent="], ["parent="]),
     (["{d}/a.vdi", "parent-dir="], ["parent-dir="]),
 
+    (["{d}/a.vdi", "parent={d}/b.vdi", "parent-check=no"],
+     ["parent-check=no", "uuid or size"]),
+    (["{d}/a.vdi", "parent-check=size"], ["parent-check=size", "parent=FILE"]),
+    (["{d}/new.vdi", "create=diff", "parent={d}/a.vdi", "parent-check=size"],
+     ["parent-check=size", "create=", "exclude"]),
+
     # Parents of what has none, or not these.
     (["{d}/a.vdi", "parent={d}/b.vdi"], ["{d}/a.vdi", "parent"]),
 

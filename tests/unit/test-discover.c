@@ -291,6 +291,23 @@ test_twins (void)
   clear_tmpdir ();
 }
 
+/* The UUID of the parent was changed, and nothing else of it. */
+static void
+test_renamed (void)
+{
+  make_image ("vm/child.vdi", 2, 1);
+  make_image_in_state ("vm/base.vdi", 5, 0, 9);
+  CHECK (parent_in_state ("vm/child.vdi", 8, NULL) == NULL);
+  CHECK (strstr (error.message, "base.vdi") == NULL);
+  CHECK (parent_in_state ("vm/child.vdi", 0, NULL) == NULL);
+  CHECK (strstr (error.message, "base.vdi") == NULL);
+  CHECK (parent_in_state ("vm/child.vdi", 9, NULL) == NULL);
+  CHECK (error.err == ENOENT);
+  CHECK (strstr (error.message, "/vm/base.vdi has the modification UUID"));
+  CHECK (strstr (error.message, "parent-check=size") != NULL);
+  clear_tmpdir ();
+}
+
 /* An old copy is found, and something else is there that could not be
  * read (by root neither: see below).
  */
@@ -718,6 +735,7 @@ main (void)
   test_places ();
   test_links ();
   test_twins ();
+  test_renamed ();
   test_unread_and_old ();
   test_bystanders ();
   test_many ();
