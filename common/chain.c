@@ -7,12 +7,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "background.h"
 #include "chain.h"
 #include "discover.h"
 #include "mutants.h"
+#include "parents.h"
 
 void
 vdi_options_init (struct vdi_options *options)
@@ -94,130 +94,6 @@ free_vdi (struct vdi *vdi)
   free (vdi);
 }
 
-/* Does the image at the bottom so far stand on a parent? */
-static bool
-needs_parent (const struct vdi *vdi)
-{
-  const struct vdi_header *h = &vdi->levels[vdi->depth - 1]->header;
-
-  return vdi_header_is_child (h) && !vdi_uuid_is_null (&h->uuid_parent);
-}
-
-/* A chain may not be endless; each image has a parent or not for good. */
-static int
-check_link (const struct vdi *vdi, struct vdi_error *error)
-{
-  const struct image *child = vdi->levels[vdi->depth - 1];
-  const struct vdi_uuid *wanted = &child->header.uuid_parent;
-  char uuid[VDI_UUID_STRING_SIZE];
-
-  if (vdi->depth > MAX_LINKS)
-    return vdi_set_error (error, EINVAL, "%s: more than %d images on top of "
-                          "each other; merge snapshots in VirtualBox first",
-                          vdi->levels[0]->name, MAX_LINKS);
-  for (size_t i = 0; i < vdi->depth; i++)
-    if (vdi_uuid_equal (&vdi->levels[i]->header.uuid_image, wanted))
-      return vdi_set_error (error, EINVAL, "%s: its parent {%s} is %s%s, "
-                            "which cannot be; this image is damaged, or its "
-                            "UUID was changed: restore it from a copy",
-                            child->name, vdi_uuid_print (wanted, uuid),
-                            i == vdi->depth - 1
-                            ? "the image itself" : "one of its own children, ",
-                            i == vdi->depth - 1 ? "" : vdi->levels[i]->name);
-  return 0;
-}
-
-/* Somebody insists on a parent whose UUID is another one.  What is seen
- * through it may be nonsense, so at least nothing is written on top of it.
- * Returns 1.
- */
-static int
-insist_on_parent (struct vdi *vdi, const struct image *parent,
-                  struct vdi_error *error)
-{
-  const struct image *child = vdi->levels[vdi->depth - 1];
-
-  for (size_t i = 0; i < vdi->depth; i++)
-    if (vdi_uuid_equal (&vdi->levels[i]->header.uuid_image,
-                        &parent->header.uuid_image))
-      return vdi_set_error (error, EINVAL, "%s: cannot be the parent of %s: "
-                            "it has the same UUID as %s", parent->name,
-                            child->name, vdi->levels[i]->name);
-  if (parent->size > child->size)
-    return vdi_set_error (error, EINVAL, "%s: cannot be the parent of %s: "
-                          "its disk has %" PRIu64 " bytes, and that of the "
-                          "child only %" PRIu64, parent->name, child->name,
-                          parent->size, child->size);
-  chain_warn (vdi, "%s: is taken for the parent of %s because of "
-              "parent-check=size, although its UUID is another one%s: if it "
-              "is not, the disk is nonsense wherever they meet; it can only "
-              "be read", parent->name, child->name,
-              vdi_uuid_equal (&parent->header.uuid_mod,
-                              &child->header.uuid_parent_mod)
-              ? " (its modification UUID is the right one)"
-              : ", and its modification UUID, too");
-  if (vdi->insisted == 0)
-    vdi->insisted = vdi->depth;
-  return 1;
-}
-
-/* 0 if the UUID is right, 1 if it is insisted on without. */
-static int
-check_uuid (struct vdi *vdi, const struct image *parent, bool by_size,
-            struct vdi_error *error)
-{
-  const struct image *child = vdi->levels[vdi->depth - 1];
-  const struct vdi_header *h = &child->header;
-  char wanted[VDI_UUID_STRING_SIZE], found[VDI_UUID_STRING_SIZE];
-
-  if (vdi_uuid_equal (&parent->header.uuid_image, &h->uuid_parent))
-    return 0;
-  if (by_size)
-    return insist_on_parent (vdi, parent, error);
-  return vdi_set_error (error, EINVAL, "%s: is not the parent of %s: its UUID "
-                        "is {%s}, wanted is {%s}; give the right file with "
-                        "parent=, nearest parent first; if this is the right "
-                        "one and only its UUID was changed, add "
-                        "parent-check=size to read the disk", parent->name,
-                        child->name,
-                        vdi_uuid_print (&parent->header.uuid_image, found),
-                        vdi_uuid_print (&h->uuid_parent, wanted));
-}
-
-static int
-check_parent (struct vdi *vdi, const struct image *parent, bool by_size,
-              struct vdi_error *error)
-{
-  const struct image *child = vdi->levels[vdi->depth - 1];
-  const struct vdi_header *h = &child->header;
-  char found[VDI_UUID_STRING_SIZE];
-  const int r = check_uuid (vdi, parent, by_size, error);
-
-  if (r == -1)
-    return -1;
-  if (r == 0 &&
-      !vdi_uuid_equal (&parent->header.uuid_mod, &h->uuid_parent_mod))
-    chain_warn (vdi, "%s: its parent %s was changed after this image was "
-                "made (modification UUID {%s}); that is normal after "
-                "snapshots were merged, otherwise the disk may be damaged",
-                child->name, parent->name,
-                vdi_uuid_print (&parent->header.uuid_mod, found));
-  if (parent->size > child->size)
-    chain_warn (vdi, "%s: its parent %s is larger (%" PRIu64 " bytes), but "
-                "the disk has the size of this image, %" PRIu64 "; to use the "
-                "rest, delete the snapshots in VirtualBox, or clone the disk "
-                "there and resize the clone", child->name, parent->name,
-                parent->size, child->size);
-  return 0;
-}
-
-/* Is the parent of the image at the bottom so far given by name? */
-static bool
-is_given (const struct vdi *vdi, const struct vdi_options *options)
-{
-  return vdi->depth - 1 < options->nr_parents;
-}
-
 /* Open an image and put it under those there are.  On failure the storage
  * still belongs to the caller.
  */
@@ -230,9 +106,7 @@ add_level (struct vdi *vdi, struct storage *st,
   if (storage_lock (st, false, error) == -1 ||
       image_open (st, options->missing_zero, &img, error) == -1)
     return -1;
-  if (vdi->depth > 0 &&
-      check_parent (vdi, img, is_given (vdi, options) &&
-                    options->parent_by_size, error) == -1) {
+  if (vdi->depth > 0 && parents_check (vdi, img, options, error) == -1) {
     img->st = NULL;
     image_free (img);
     return -1;
@@ -250,7 +124,7 @@ add_level (struct vdi *vdi, struct storage *st,
                 "hold there was never stored", img->name,
                 img->size - ((uint64_t) img->header.n_blocks
                              << img->block_shift));
-  if (vdi_header_is_child (&img->header) && !needs_parent (vdi))
+  if (vdi_header_is_child (&img->header) && !parents_wanted (vdi))
     chain_warn (vdi, "%s: is marked as a differencing image but names no "
                 "parent; serving it as a disk of its own, as QEMU does",
                 img->name);
@@ -262,29 +136,6 @@ static void
 finish (struct vdi *vdi)
 {
   vdi->size = vdi->levels[0]->size;
-}
-
-/* The file name of the next parent, to be freed. */
-static int
-next_parent (const struct vdi *vdi, const struct vdi_options *options,
-             struct search *search, char **filename, struct vdi_error *error)
-{
-  const struct image *child = vdi->levels[vdi->depth - 1];
-  char *warning;
-
-  if (check_link (vdi, error) == -1)
-    return -1;
-  if (is_given (vdi, options)) {
-    *filename = strdup (options->parents[vdi->depth - 1]);
-    return *filename ? 0 : vdi_set_errno (error, ENOMEM, "%s", child->name);
-  }
-  if (discover_parent (search, child->name, &child->header, options, filename,
-                       &warning, error) == -1)
-    return -1;
-  if (warning != NULL)
-    chain_warn (vdi, "%s", warning);
-  free (warning);
-  return 0;
 }
 
 static int
@@ -307,11 +158,11 @@ static int
 open_parents (struct vdi *vdi, const struct vdi_options *options,
               struct search *search, struct vdi_error *error)
 {
-  while (needs_parent (vdi)) {
+  while (parents_wanted (vdi)) {
     char *filename;
     int r;
 
-    if (next_parent (vdi, options, search, &filename, error) == -1)
+    if (parents_next (vdi, options, search, &filename, error) == -1)
       return -1;
     r = open_level (vdi, filename, options, error);
     free (filename);
@@ -322,22 +173,6 @@ open_parents (struct vdi *vdi, const struct vdi_options *options,
     return vdi_set_error (error, EINVAL, "%s: has no parent, so parent=%s is "
                           "one too many", vdi->levels[vdi->depth - 1]->name,
                           options->parents[vdi->depth - 1]);
-  return 0;
-}
-
-static int
-warn_if_newer (const struct vdi *vdi, struct search *search,
-               struct vdi_error *error)
-{
-  const struct image *img = vdi->levels[0];
-  char *newer;
-  int r = discover_newer (search, img->name, &img->header.uuid_image, &newer,
-                          error);
-
-  if (r != 1)
-    return r;
-  chain_warn (vdi, "%s", newer);
-  free (newer);
   return 0;
 }
 
@@ -352,7 +187,7 @@ open_relatives (struct vdi *vdi, const struct vdi_options *options,
   search_init (&search, DISCOVER_MAX_FILES);
   r = open_parents (vdi, options, &search, error);
   if (r == 0 && options->warn_if_newer)
-    r = warn_if_newer (vdi, &search, error);
+    r = parents_warn_if_newer (vdi, &search, error);
   search_free (&search);
   return r;
 }
@@ -401,8 +236,8 @@ add_storages (struct vdi *vdi, struct storage *const *storages, size_t nr,
 {
   size_t i;
 
-  for (i = 0; i == 0 || needs_parent (vdi); i++) {
-    if (i > 0 && check_link (vdi, error) == -1)
+  for (i = 0; i == 0 || parents_wanted (vdi); i++) {
+    if (i > 0 && parents_check_link (vdi, error) == -1)
       return -1;
     if (i == nr)
       return vdi_set_error (error, ENOENT, "%s: its parent is missing",
@@ -558,36 +393,6 @@ const char *
 vdi_level_name (const struct vdi *vdi, size_t level)
 {
   return level < vdi->depth ? vdi->levels[level]->name : NULL;
-}
-
-int
-vdi_find_child (struct vdi *vdi, char **child, struct vdi_error *error)
-{
-  const struct image *img = vdi->levels[0];
-  struct search search;
-  int r;
-
-  search_init (&search, DISCOVER_MAX_FILES);
-  r = discover_child (&search, img->name, &img->header.uuid_image, child,
-                      error);
-  search_free (&search);
-  return r;
-}
-
-int
-vdi_find_parent_twin (struct vdi *vdi, char **twin, struct vdi_error *error)
-{
-  const struct image *parent = vdi->levels[1];
-  struct search search;
-  int r;
-
-  if (vdi->depth == 1)
-    return 0;
-  search_init (&search, DISCOVER_MAX_FILES);
-  r = discover_twin (&search, vdi->levels[0]->name, parent->name,
-                     &parent->header.uuid_image, twin, error);
-  search_free (&search);
-  return r;
 }
 
 int

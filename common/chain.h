@@ -3,6 +3,7 @@
  * behind vdi.h's struct vdi.
  *
  *   chain.c       opening, closing, finding out
+ *   parents.c     which images it stands on
  *   read.c        what is where; reading
  *   write.c       writing, zeroing, trimming
  *   allocate.c    the first write into a block
