@@ -261,6 +261,23 @@ def test_limit():
     vditest.qemu_img("check", "-f", "vdi", image)
 
 
+def test_limit_of_new():
+    """What is reserved ahead is not wanted by anybody yet: up to the limit
+    all fits, in an image that may become much larger than it."""
+    image = vditest.path("new.vdi")
+    with limited(image, 20 * M, "create=dynamic", "size=1G") as s:
+        h = s.connect()
+        disk = bytearray(40 * M)
+        fits = [write(h, disk, n * M, b"x" * 4096) for n in range(40)]
+        h.flush()
+        assert h.pread(len(disk), 0) == disk
+    # All but what header and map take.
+    first = vdi.Image(image).data_off // M
+    assert fits == [True] * (20 - first) + [False] * (20 + first), fits
+    assert os.stat(image).st_size == 20 * M
+    vditest.qemu_check(image)
+
+
 def test_limit_small_blocks():
     image = vdi.make(vditest.path("disk.vdi"), size=8 * M,
                      block_size=4 * K)
