@@ -18,7 +18,9 @@
 extern int report (const struct vdi_error *);
 
 /* For vdi_options.warn and vdi_machine_find: something that the person
- * should know although it works.
+ * should know although it works.  No nbdkit up to 1.48 has anything but
+ * nbdkit_error for it, which says "error: " before our "warning: "; but only
+ * what nbdkit prints itself goes where --log wants it.
  */
 extern void report_warning (void *opaque, const char *message);
 

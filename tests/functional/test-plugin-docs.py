@@ -116,9 +116,11 @@ def test_pod():
     text = vditest.read_file(POD).decode()
     headings = re.findall(r"^=head1 (.*)", text, re.M)
     assert headings == ["NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES",
-                        "PARAMETERS", "NOTES", "DUMP-PLUGIN OUTPUT",
-                        "DEBUG FLAGS", "FILES", "VERSION", "SEE ALSO",
-                        "AUTHORS", "COPYRIGHT"], headings
+                        "PARAMETERS", "NOTES",
+                        "WITH OTHER FILTERS AND CLIENTS",
+                        "DUMP-PLUGIN OUTPUT", "DEBUG FLAGS", "FILES",
+                        "VERSION", "SEE ALSO", "AUTHORS",
+                        "COPYRIGHT"], headings
     for line in text.splitlines():
         assert len(line) <= 76 and line == line.rstrip(), line
 

@@ -59,7 +59,8 @@ G = 1024 * M
 os.environ.pop("LD_PRELOAD", None)
 os.environ["LC_ALL"] = "C"
 os.environ["PATH"] = os.pathsep.join(
-    [os.path.join(builddir, "bin"), "/usr/bin", os.environ.get("PATH", "")])
+    [os.path.join(builddir, "bin"), "/usr/bin", os.environ.get("PATH", ""),
+     "/usr/sbin"])
 
 
 class Skipped(Exception):
