@@ -12,6 +12,7 @@
 #include "checked.h"
 #include "error.h"
 #include "format.h"
+#include "other-format.h"
 #include "uuid.h"
 
 /* The pre-header (vdi-format.md 1.1). */
@@ -89,36 +90,6 @@ layout_of (const struct vdi_header *h)
   return h->major == 0 ? &layout_0 : &layout_1;
 }
 
-/* Files that people take for a VDI, by their first bytes. */
-static const char *
-guess_other_format (const uint8_t *bytes, size_t size)
-{
-  static const struct {
-    uint8_t len;
-    char start[9];
-    const char *hint;
-  } known[] = {
-    { 4, "QFI\xfb", "it is a qcow2 image: serve it with qemu-nbd -f qcow2" },
-    { 4, "KDMV", "it is a VMDK image: serve it with qemu-nbd -f vmdk" },
-    { 8, "conectix", "it is a VHD image: serve it with qemu-nbd -f vpc" },
-    { 8, "vhdxfile", "it is a VHDX image: serve it with qemu-nbd -f vhdx" },
-    { 6, "\xfd" "7zXZ", "it is compressed: unpack it with xz -d first" },
-    { 2, "\x1f\x8b", "it is compressed: unpack it with gzip -d first" },
-    { 4, "\x28\xb5\x2f\xfd", "it is compressed: unpack it with zstd -d first" },
-    { 4, "PK\x03\x04", "it is a ZIP archive: unpack it first" },
-    { 5, "<?xml", "it is an XML file: perhaps the settings of the machine"
-      " (.vbox), not its disk" },
-  };
-  size_t i;
-
-  for (i = 0; i < sizeof known / sizeof known[0]; ++i)
-    if (size >= known[i].len &&
-        memcmp (bytes, known[i].start, known[i].len) == 0)
-      return known[i].hint;
-  return "it is not a VDI image, or its beginning is damaged: if it is a raw"
-    " disk, serve it with nbdkit file; otherwise " AGAIN;
-}
-
 static int
 check_length (size_t size, uint32_t wanted, const char *name,
               struct vdi_error *error)
@@ -194,6 +165,27 @@ decode_0 (struct vdi_header *h)
   h->data_off = h->map_off + 4 * h->n_blocks;
 }
 
+bool
+vdi_header_has_signature (const uint8_t *bytes, size_t size)
+{
+  return size < OFF_MAGIC + 4 || get_le32 (bytes + OFF_MAGIC) == MAGIC;
+}
+
+static int
+no_signature (const uint8_t *bytes, size_t size, const char *name,
+              struct vdi_error *error)
+{
+  const char *hint = other_format (bytes, size);
+
+  if (hint == NULL)
+    hint = "it is not a VDI image, or its beginning is damaged: if it is a raw"
+      " disk, serve it with nbdkit file; otherwise " AGAIN;
+  return vdi_set_error (error, EINVAL,
+                        "%s: the signature is 0x%08" PRIx32
+                        " instead of 0x%08" PRIx32 ": %s",
+                        name, get_le32 (bytes + OFF_MAGIC), MAGIC, hint);
+}
+
 int
 vdi_header_decode (const uint8_t *bytes, size_t size, const char *name,
                    struct vdi_header *header, struct vdi_error *error)
@@ -206,12 +198,8 @@ vdi_header_decode (const uint8_t *bytes, size_t size, const char *name,
                           "%s: the file is empty (its length is 0 bytes), not"
                           " a VDI image: " AGAIN,
                           name);
-  if (size >= OFF_MAGIC + 4 && get_le32 (bytes + OFF_MAGIC) != MAGIC)
-    return vdi_set_error (error, EINVAL,
-                          "%s: the signature is 0x%08" PRIx32
-                          " instead of 0x%08" PRIx32 ": %s",
-                          name, get_le32 (bytes + OFF_MAGIC), MAGIC,
-                          guess_other_format (bytes, size));
+  if (!vdi_header_has_signature (bytes, size))
+    return no_signature (bytes, size, name, error);
   if (check_length (size, PREHEADER_SIZE, name, error) == -1 ||
       decode_version (bytes, name, &h, error) == -1)
     return -1;

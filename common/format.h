@@ -77,6 +77,9 @@ extern int vdi_header_decode (const uint8_t *bytes, size_t size,
                               const char *name, struct vdi_header *,
                               struct vdi_error *);
 
+/* True if these are too few bytes to tell. */
+extern bool vdi_header_has_signature (const uint8_t *bytes, size_t size);
+
 /* Check all that both programs check (3.1, 3.3) as far as we cannot
  * serve images that fail it, and that header and map lie inside the
  * file.  file_length is in bytes.  Errors are EINVAL; each names file,

@@ -9,12 +9,14 @@
 #include "checked.h"
 #include "commit.h"
 #include "image.h"
+#include "other-format.h"
 
 int
 image_read_header (struct storage *st, struct vdi_header *header,
                    uint64_t *length, struct vdi_error *error)
 {
   uint8_t bytes[VDI_HEADER_SIZE];
+  const char *hint = NULL;
   size_t size;
 
   if (storage_size (st, length, error) == -1)
@@ -22,7 +24,14 @@ image_read_header (struct storage *st, struct vdi_header *header,
   size = MIN (*length, sizeof bytes);
   if (storage_read (st, bytes, size, 0, "header", error) == -1)
     return -1;
-  return vdi_header_decode (bytes, size, st->name, header, error);
+  if (vdi_header_decode (bytes, size, st->name, header, error) == 0)
+    return 0;
+  if (!vdi_header_has_signature (bytes, size))
+    hint = other_format_elsewhere (st, *length);
+  if (hint != NULL)
+    vdi_set_error (error, EINVAL, "%s: is not a VDI image: %s", st->name,
+                   hint);
+  return -1;
 }
 
 int

@@ -67,7 +67,8 @@ with_slashes (const char *location)
 
 int
 machine_folders_init (struct machine_folders *f, const char *vbox,
-                      const struct machine *m, struct vdi_error *error)
+                      const struct machine *m, const char *const *dirs,
+                      size_t nr_dirs, struct vdi_error *error)
 {
   char *slash, *folder = NULL;
   struct stat st;
@@ -95,10 +96,17 @@ machine_folders_init (struct machine_folders *f, const char *vbox,
   f->search = malloc (sizeof *f->search);
   if (f->search != NULL)
     search_init (f->search, DISCOVER_MAX_FILES);
-  if (f->usual == NULL || f->snapshots == NULL || f->search == NULL) {
+  f->dirs = calloc (3 + nr_dirs, sizeof *f->dirs);
+  if (f->usual == NULL || f->snapshots == NULL || f->search == NULL ||
+      f->dirs == NULL) {
     machine_folders_free (f);
     return out_of_memory (f, error);
   }
+  f->dirs[f->nr_dirs++] = f->home;
+  f->dirs[f->nr_dirs++] = f->snapshots;
+  f->dirs[f->nr_dirs++] = f->usual;
+  for (size_t i = 0; i < nr_dirs; ++i)
+    f->dirs[f->nr_dirs++] = dirs[i];
   return 0;
 }
 
@@ -108,6 +116,8 @@ machine_folders_free (struct machine_folders *f)
   free (f->home);
   free (f->snapshots);
   free (f->usual);
+  free (f->dirs);
+  f->dirs = NULL;
   if (f->search != NULL)
     search_free (f->search);
   free (f->search);
@@ -160,17 +170,15 @@ try_location (const struct machine_folders *f, const char *location,
               const struct vdi_uuid *uuid, char **filename, bool *as_written,
               struct vdi_error *why)
 {
-  const char *dirs[] = { f->home, f->snapshots, f->usual };
   struct vdi_error ignored;
   bool found = false;
   char *name = machine_location (f, location);
   size_t i;
 
   *as_written = found = name != NULL && holds (name, uuid, why);
-  for (i = 0; name != NULL && !found && i < sizeof dirs / sizeof dirs[0];
-       ++i) {
+  for (i = 0; name != NULL && !found && i < f->nr_dirs; ++i) {
     free (name);
-    name = in_directory (dirs[i], file_name (location));
+    name = in_directory (f->dirs[i], file_name (location));
     found = name != NULL && holds (name, uuid, &ignored);
   }
   if (name == NULL)
@@ -191,8 +199,8 @@ not_found (const struct machine_folders *f, const struct machine *m,
 
   search_describe (f->search, text, sizeof text);
   return vdi_set_error (error, ENOENT, "%s: the image of machine %.100s with "
-                        "the UUID %s was not found; if you know where it is, "
-                        "name it with file= (%s; and no file that was looked "
+                        "the UUID %s was not found; say where it is with "
+                        "parent-dir=DIR, or name it with file= (%s; and no file that was looked "
                         "at has that UUID: %s)", f->vbox, m->name,
                         vdi_uuid_print (uuid, u), why, text);
 }
@@ -202,7 +210,6 @@ machine_find_file (const struct machine_folders *f, const struct machine *m,
                    size_t image, const struct vdi_uuid *uuid,
                    char **filename, char **moved, struct vdi_error *error)
 {
-  const char *dirs[] = { f->home, f->snapshots, f->usual };
   const char *location =
     image == MACHINE_NONE ? NULL : m->images[image].location;
   struct vdi_error why, failure;
@@ -217,8 +224,8 @@ machine_find_file (const struct machine_folders *f, const struct machine *m,
       return out_of_memory (f, error);
   }
   if (r == 0) {
-    r = discover_image (f->search, dirs, sizeof dirs / sizeof dirs[0], uuid,
-                        filename, &failure);
+    r = discover_image (f->search, f->dirs, f->nr_dirs, uuid, filename,
+                        &failure);
     if (r == -1)
       return vdi_set_error (error, failure.err, "%s: %s", f->vbox,
                             failure.message);

@@ -17,12 +17,18 @@ struct machine_folders {
   char *home;                   /* where the .vbox file really is */
   char *snapshots;              /* what its snapshotFolder names */
   char *usual;                  /* Snapshots in home */
+  const char **dirs;            /* these three, and what was given */
+  size_t nr_dirs;
   struct search *search;        /* for all that is looked for */
 };
 
-/* vbox must live as long as the result. */
+/* dirs: others to look in.  vbox and these must live as long as the
+ * result.
+ */
 extern int machine_folders_init (struct machine_folders *, const char *vbox,
-                                 const struct machine *, struct vdi_error *);
+                                 const struct machine *,
+                                 const char *const *dirs, size_t nr_dirs,
+                                 struct vdi_error *);
 extern void machine_folders_free (struct machine_folders *);
 
 /* The absolute name (malloc) that a location means, whatever is there.
@@ -33,8 +39,8 @@ extern char *machine_location (const struct machine_folders *,
 
 /* Find the file that holds an image: image is its index in the registry,
  * or MACHINE_NONE if the registry does not know the UUID.  Places:
- * location, the file name of location in the directories of the machine,
- * and, by UUID, all files there.  *filename is absolute (malloc).  *moved
+ * location, the file name of location in the directories of the machine
+ * and the others, and, by UUID, all files there.  *filename is absolute (malloc).  *moved
  * (malloc) says why it is not at its location, NULL if it is.
  * ENOENT if it is nowhere, EINVAL if it is there twice.
  */

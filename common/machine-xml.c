@@ -15,7 +15,8 @@
 
 enum kind {
   OTHER, DOCUMENT, ROOT, MACHINE, REGISTRY, HARD_DISKS, HARD_DISK, PROPERTY,
-  SNAPSHOT, SNAPSHOTS, HARDWARE, CONTROLLERS, CONTROLLER, DEVICE, IMAGE
+  SNAPSHOT, SNAPSHOTS, HARDWARE, CONTROLLERS, CONTROLLER, DEVICE, IMAGE,
+  ENCRYPTED
 };
 
 /* Which elements mean something, and where. */
@@ -26,6 +27,7 @@ static const struct {
 } elements[] = {
   { DOCUMENT, "VirtualBox", ROOT },
   { ROOT, "Machine", MACHINE },
+  { ROOT, "MachineEncrypted", ENCRYPTED },
   { MACHINE, "MediaRegistry", REGISTRY },
   { REGISTRY, "HardDisks", HARD_DISKS },
   { HARD_DISKS, "HardDisk", HARD_DISK },
@@ -56,7 +58,7 @@ struct level {
 struct reader {
   struct xml *xml;
   struct machine *m;
-  bool seen_machine;
+  bool seen_machine, encrypted;
   char *controller;             /* name of the last StorageController */
   struct level levels[XML_MAX_DEPTH + 1]; /* by depth */
 };
@@ -278,6 +280,7 @@ enter (struct reader *r, struct level *level, const struct xml_attributes *a)
     break;
   case DEVICE: enter_device (r, level, a); break;
   case IMAGE: enter_image (r, level, a); break;
+  case ENCRYPTED: r->encrypted = true; break;
   default: break;
   }
 }
@@ -318,7 +321,13 @@ machine_load (const char *vbox, struct machine **m, struct vdi_error *error)
     };
     ret = xml_read (vbox, on_start, r, error);
   }
-  if (ret == 0 && !r->seen_machine)
+  if (ret == 0 && !r->seen_machine && r->encrypted)
+    ret = vdi_set_error (error, EINVAL, "%s: the machine is encrypted as a "
+                         "whole, with its settings: what its disks are is not "
+                         "to be seen, and they hold nothing that can be read "
+                         "without VirtualBox, also with file=; decrypt it "
+                         "there first", vbox);
+  else if (ret == 0 && !r->seen_machine)
     ret = vdi_set_error (error, EINVAL, "%s: there is no Machine in it: is "
                          "it the .vbox file of a VirtualBox machine?", vbox);
   if (ret == 0) {

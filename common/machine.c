@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -432,7 +433,7 @@ static int
 find (struct finder *f, const char *snapshot, const char *which,
       struct vdi_machine_disk *disk)
 {
-  size_t state = CURRENT, index, image;
+  size_t state = CURRENT, index = 0, image;
 
   if (snapshot != NULL && find_snapshot (f, snapshot, &state) == -1)
     return -1;
@@ -450,39 +451,66 @@ find (struct finder *f, const char *snapshot, const char *which,
   return 0;
 }
 
-/* An image in the place of a machine is an easy mistake. */
-static int
-load (struct finder *f)
+/* VirtualBox writes a new file beside the old one and keeps the one before:
+ * after a crash they may be all there is.
+ */
+static const char *
+find_older (const char *vbox, char *name, size_t size)
 {
+  static const char *const suffixes[] = { "-prev", "-tmp" };
+  struct vdi_error ignored;
+  struct machine *m;
+  size_t i;
+
+  for (i = 0; i < sizeof suffixes / sizeof suffixes[0]; ++i) {
+    snprintf (name, size, "%s%s", vbox, suffixes[i]);
+    if (machine_load (name, &m, &ignored) == 0) {
+      machine_free (m);
+      return name;
+    }
+  }
+  return NULL;
+}
+
+static int
+cannot_load (struct finder *f)
+{
+  const struct vdi_error cause = *f->error;
+  char name[PATH_MAX];
   struct vdi_error ignored;
   struct vdi_header header;
 
-  if (machine_load (f->vbox, &f->m, f->error) == 0)
-    return 0;
-  if (f->error->err != EINVAL ||
-      discover_header (f->vbox, &header, &ignored) == -1)
+  if (cause.err != EINVAL && cause.err != ENOENT)
     return -1;
-  return vdi_set_error (f->error, EINVAL, "%s: is a VDI image, not the .vbox "
-                        "file of a machine; name it with file=", f->vbox);
+  /* An image in the place of a machine is an easy mistake. */
+  if (discover_header (f->vbox, &header, &ignored) == 0)
+    return vdi_set_error (f->error, EINVAL, "%s: is a VDI image, not the .vbox "
+                          "file of a machine; name it with file=", f->vbox);
+  if (find_older (f->vbox, name, sizeof name) != NULL)
+    return vdi_set_error (f->error, cause.err, "%s; VirtualBox has kept an "
+                          "older one, without the latest changes: machine=%s",
+                          cause.message, name);
+  return -1;
 }
 
 int
-vdi_machine_find (const char *vbox, const char *snapshot, const char *disk,
-                  void (*warn_fn) (void *opaque, const char *message),
-                  void *opaque, struct vdi_machine_disk **out,
-                  struct vdi_error *error)
+vdi_machine_find (const struct vdi_machine_options *options,
+                  struct vdi_machine_disk **out, struct vdi_error *error)
 {
   struct finder f = {
-    .vbox = vbox, .warn = warn_fn, .opaque = opaque, .error = error
+    .vbox = options->vbox, .warn = options->warn, .opaque = options->opaque,
+    .error = error
   };
   struct vdi_machine_disk *d = calloc (1, sizeof *d);
   int r = -1;
 
   if (d == NULL)
-    vdi_set_errno (error, ENOMEM, "%s", vbox);
-  else if (load (&f) == 0 &&
-           machine_folders_init (&f.folders, vbox, f.m, error) == 0)
-    r = find (&f, snapshot, disk, d);
+    vdi_set_errno (error, ENOMEM, "%s", options->vbox);
+  else if (machine_load (f.vbox, &f.m, error) == -1)
+    cannot_load (&f);
+  else if (machine_folders_init (&f.folders, f.vbox, f.m, options->dirs,
+                                 options->nr_dirs, error) == 0)
+    r = find (&f, options->snapshot, options->disk, d);
   machine_folders_free (&f.folders);
   machine_free (f.m);
   if (r == 0)

@@ -289,17 +289,29 @@ struct vdi_machine_disk {
   char *description;            /* machine, snapshot and disk, for people */
 };
 
-/* Find a disk of the machine in a .vbox file.
- * snapshot: name or UUID; NULL for the current state.
- * disk: "0", "1"... in the order of the file; or "CONTROLLER:PORT" or
- *   "CONTROLLER:PORT:DEVICE"; NULL for the only (or first, with a
- *   warning naming the others) hard disk.
- * warn may be NULL.  The result is freed with vdi_machine_disk_free.
+struct vdi_machine_options {
+  const char *vbox;             /* the .vbox file */
+  const char *snapshot;         /* name or UUID; NULL: the current state */
+
+  /* "0", "1"... in the order of the file; or "CONTROLLER:PORT" or
+   * "CONTROLLER:PORT:DEVICE"; NULL for the only (or first, with a warning
+   * naming the others) hard disk.
+   */
+  const char *disk;
+
+  /* Directories in which to look for its images, after its own. */
+  const char *const *dirs;
+  size_t nr_dirs;
+
+  void (*warn) (void *opaque, const char *message); /* or NULL */
+  void *opaque;
+};
+
+/* Find a disk of the machine in a .vbox file.  Asked again later it may
+ * give another answer: VirtualBox may have taken a snapshot.  The result is
+ * freed with vdi_machine_disk_free.
  */
-extern int vdi_machine_find (const char *vbox, const char *snapshot,
-                             const char *disk,
-                             void (*warn) (void *opaque, const char *message),
-                             void *opaque,
+extern int vdi_machine_find (const struct vdi_machine_options *,
                              struct vdi_machine_disk **,
                              struct vdi_error *);
 extern void vdi_machine_disk_free (struct vdi_machine_disk *); /* or NULL */

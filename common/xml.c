@@ -36,7 +36,8 @@ struct xml {
   void *opaque;
   unsigned namespaces;          /* declared so far */
   size_t depth;                 /* of the innermost open element */
-  bool failed;                  /* then *error is set */
+  bool failed;                  /* then *error is set... */
+  long failed_at;               /* ...about here, in bytes */
   struct vdi_error *error;
 };
 
@@ -60,6 +61,7 @@ xml_fail (struct xml *x, const char *fs, ...)
   vdi_set_error (x->error, EINVAL, "%s: line %d: %s", x->filename,
                  x->ctxt->input ? x->ctxt->input->line : 0, text);
   x->failed = true;
+  x->failed_at = xmlByteConsumed (x->ctxt);
   xmlStopParser (x->ctxt);
 }
 
@@ -195,6 +197,30 @@ looks_like_xml (const char *data, size_t size)
     p += 3;
   p += strspn (p, " \t\r\n");
   return *p == '<' && strlen (p) == size - (p - data);
+}
+
+/* After a crash a file may be empty, cut short or in part zeros.  *why says
+ * so; NULL if it does not look like that.
+ */
+static void
+look_for_loss (const char *data, size_t size, char *why, size_t why_size)
+{
+  const size_t length = strlen (data);
+  size_t end = size;
+
+  while (end > 0 && data[end - 1] == '\0')
+    end--;
+  if (size == 0)
+    snprintf (why, why_size, "is empty");
+  else if (end == 0)
+    snprintf (why, why_size, "holds nothing but %zu bytes of zeros", size);
+  else if (strstr (data, "<VirtualBox") == NULL)
+    return;
+  else if (length < size)
+    snprintf (why, why_size, "holds zeros instead of text from byte %zu on",
+              length);
+  else if (strstr (data, "</VirtualBox") == NULL)
+    snprintf (why, why_size, "ends too early, after %zu bytes", size);
 }
 
 /* Elements with very many attributes are refused before libxml2 sees
@@ -333,11 +359,12 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
     .filename = filename, .start = start, .opaque = opaque, .error = error
   };
   size_t size;
-  char *data = read_file (filename, &size, error);
+  char *data = read_file (filename, &size, error), lost[100] = "";
   int r;
 
   if (data == NULL)
     return -1;
+  look_for_loss (data, size, lost, sizeof lost);
   if (!looks_like_xml (data, size))
     r = vdi_set_error (error, EINVAL, "%s: is not XML in UTF-8, as the "
                        ".vbox file of a VirtualBox machine is", filename);
@@ -346,6 +373,12 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
                        "attributes", filename, MAX_ATTRIBUTES);
   else
     r = parse (&x, data, size);
+  /* What is said of a place long before the end is what matters. */
+  if (r == -1 && error->err == EINVAL && lost[0] != '\0' &&
+      (x.failed_at == 0 || x.failed_at >= (long) size - 1))
+    vdi_set_error (error, EINVAL, "%s: %s, as after a crash or on a full disk: "
+                   "it cannot be read as the .vbox file of a machine",
+                   filename, lost);
   free (data);
   return r;
 }

@@ -16,6 +16,7 @@
 #include "report.h"
 
 /* Set by disk_start before there are threads, constant until disk_stop. */
+static const struct options *options;
 static struct vdi *vdi;
 static struct vdi_machine_disk *machine_disk; /* NULL without machine= */
 
@@ -122,14 +123,31 @@ check_uuid (const struct options *o)
   return -1;
 }
 
+/* Ask the machine which disk is meant, and whether it may be written to. */
+static int
+find_machine_disk (const struct options *o, bool warn,
+                   struct vdi_machine_disk **found)
+{
+  const struct vdi_machine_options mo = {
+    .vbox = o->machine,
+    .snapshot = o->snapshot,
+    .disk = o->disk,
+    .dirs = (const char *const *) o->parent_dirs.name,
+    .nr_dirs = o->parent_dirs.nr,
+    .warn = warn ? report_warning : NULL,
+  };
+  struct vdi_error error;
+
+  if (vdi_machine_find (&mo, found, &error) == -1)
+    return report (&error);
+  return 0;
+}
+
 static int
 start_machine (const struct options *o)
 {
-  struct vdi_error error;
-
-  if (vdi_machine_find (o->machine, o->snapshot, o->disk,
-                        report_warning, NULL, &machine_disk, &error) == -1)
-    return report (&error);
+  if (find_machine_disk (o, true, &machine_disk) == -1)
+    return -1;
   nbdkit_debug ("%s: %s", machine_disk->description, machine_disk->filename);
   if (open_image (o, machine_disk->filename) == -1)
     return -1;
@@ -139,6 +157,7 @@ start_machine (const struct options *o)
 int
 disk_start (const struct options *o)
 {
+  options = o;
   if (o->machine != NULL)
     return start_machine (o);
 
@@ -166,17 +185,49 @@ warn_of_children (void)
   free (child);
 }
 
+static void
+machine_forbids (const char *why)
+{
+  nbdkit_error ("warning: %s: serving it read-only: %s",
+                machine_disk->filename, why);
+  writing = READ_ONLY;
+}
+
+/* VirtualBox may have taken a snapshot since the server started: then what is
+ * served is the parent of the machine's disk by now.  If the machine does not
+ * answer any more, nobody writes.
+ */
+static int
+ask_machine_again (void)
+{
+  struct vdi_machine_disk *now;
+
+  if (machine_disk->read_only) {
+    machine_forbids (machine_disk->why_read_only);
+    return 0;
+  }
+  if (find_machine_disk (options, false, &now) == -1)
+    return -1;
+  if (!vdi_uuid_equal (&now->uuid, &machine_disk->uuid))
+    machine_forbids ("the machine has another image in its place by now, as "
+                     "after a snapshot: start nbdkit again to serve that");
+  else if (now->read_only)
+    machine_forbids (now->why_read_only);
+  vdi_machine_disk_free (now);
+  return 0;
+}
+
 static int
 find_out_writing (void)
 {
   struct vdi_error error;
 
   /* For reasons that will not go away: serve what can be served. */
-  if (machine_disk != NULL && machine_disk->read_only) {
-    nbdkit_error ("warning: %s: serving it read-only: %s",
-                  machine_disk->filename, machine_disk->why_read_only);
-    writing = READ_ONLY;
-    return 0;
+  if (machine_disk != NULL) {
+    if (ask_machine_again () == -1)
+      return -1;
+    if (writing == READ_ONLY)
+      return 0;
   }
   if (vdi_make_writable (vdi, &error) == -1) {
     if (error.err == EROFS || error.err == EACCES || error.err == EPERM) {

@@ -385,8 +385,10 @@ check_source (const struct options *o)
     return -1;
   }
   if (o->file != NULL && o->machine != NULL) {
-    nbdkit_error ("file= and machine= exclude each other: the machine knows "
-                  "the files of its disks");
+    nbdkit_error ("file= and machine= exclude each other, as the machine "
+                  "knows the files of its disks: what was taken for a file is "
+                  "%s; if that belongs to another parameter, put that in "
+                  "quotes", o->file);
     return -1;
   }
   if (o->file != NULL && has_suffix (o->file, ".vbox")) {

@@ -3,7 +3,11 @@
 """What nbdkit says to parameters that make no sense: one line that names
 the parameter and says what to do; nothing is made or changed."""
 
+import bz2
+import lzma
 import os
+import tarfile
+import zipfile
 
 import vdi
 import vditest
@@ -131,6 +135,43 @@ def test_messages():
                 failures.append("%s\n made or removed a file" % params)
                 before = sorted(os.listdir(d))
     assert not failures, "\n".join(failures)
+
+
+def test_other_formats():
+    """What people take for a disk."""
+    raw = vditest.write_file("raw", os.urandom(70000))
+    disk = vdi.make(vditest.path("disk.vdi"), size=2 * M)
+    data = vditest.read_file(disk)
+    for name, mode in [("a.ova", "w"), ("a.box", "w:gz")]:
+        with tarfile.open(vditest.path(name), mode) as tar:
+            tar.add(disk, "disk.vdi")
+    with zipfile.ZipFile(vditest.path("a.zip"), "w") as z:
+        z.write(disk, "disk.vdi")
+    vditest.write_file("a.bz2", bz2.compress(data))
+    vditest.write_file("a.xz", lzma.compress(data))
+    made = [("a.ova", "tar archive", "tar xf"), ("a.box", ".box", "tar xzf"),
+            ("a.zip", "ZIP", "unzip"), ("a.bz2", "bzip2", "bzip2 -d"),
+            ("a.xz", "xz", "xz -d")]
+    for fmt in ["vmdk", "vpc", "vhdx", "qcow2"]:
+        name = vditest.path("a." + fmt)
+        vditest.qemu_img("convert", "-f", "raw", "-O", fmt, raw, name)
+        made.append((name, "image", "qemu-nbd -f " + fmt))
+    # For these the programs are not everywhere.
+    for name, offset, magic, hint in [
+            ("a.lz", 0, b"LZIP\1", "lzip -d"),
+            ("a.7z", 0, b"7z\xbc\xaf\x27\x1c", "7z x"),
+            ("a.rar", 0, b"Rar!\x1a\x07", "unrar x"),
+            ("a.zst", 0, b"\x28\xb5\x2f\xfd", "zstd -d"),
+            ("a.iso", 32769, b"CD001", "nbdkit file"),
+            ("a.dmg", 70000 - 512, b"koly", "qemu-nbd -f dmg")]:
+        data = bytearray(70000)
+        data[offset:offset + len(magic)] = magic
+        made.append((vditest.write_file(name, bytes(data)), "", hint))
+    for name, what, hint in made:
+        name = vditest.path(name)
+        with vditest.unchanged(name):
+            out = vditest.serve_fails(name, readonly=True)
+        assert what in out and hint in out and name in out, out
 
 
 def test_a_parameter_may_come_in_any_order():

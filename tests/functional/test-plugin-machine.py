@@ -8,6 +8,8 @@ import os
 import uuid
 from xml.sax.saxutils import quoteattr
 
+import nbd
+
 import vdi
 import vditest
 from vditest import M
@@ -235,6 +237,87 @@ def test_another_image_in_its_place():
     with vditest.unchanged(*m.files):
         out = m.fails("disk=1")
     assert str(wanted) in out, out
+
+
+def test_moved_to_parent_dir():
+    """The machine's folder is on one disk, its images are on another."""
+    m = Machine()
+    os.mkdir(vditest.path("mnt"))
+    for f in [m.base, m.top, m.data]:
+        os.rename(f, vditest.path("mnt/" + os.path.basename(f)))
+    out = m.fails("disk=0")
+    assert "was not found" in out and "parent-dir=" in out, out
+    with m.serve("disk=0", "parent-dir=" + vditest.path("mnt")) as s:
+        h = s.connect()
+        assert bytes(h.pread(8, 0)) == b"old zero"
+        assert bytes(h.pread(7, M)) == b"new one"
+        assert not h.is_read_only()
+
+
+def test_snapshot_since():
+    """Nobody was connected when VirtualBox took a snapshot: what is served
+    is the parent of the machine's disk now."""
+    m = Machine()
+    with m.serve("disk=0") as s:
+        newest = vdi.child(vditest.path("Snapshots/newest.vdi"), m.top)
+        base, top, new, data = [vdi.Image(f) for f in
+                                (m.base, m.top, newest, m.data)]
+        text = snapshot("now", top)[1]
+        write_vbox(
+            hard_disk(base, "base.vdi", hard_disk(
+                top, "Snapshots/top.vdi",
+                hard_disk(new, "Snapshots/newest.vdi"))) +
+            hard_disk(data, "data.vdi"), attached(new, data), text)
+        with vditest.unchanged(m.base, m.top, newest):
+            h = s.connect()
+            assert h.is_read_only()
+            assert bytes(h.pread(7, M)) == b"new one"
+            assert "after a snapshot" in warnings(s)[-1], s.log()
+
+
+def test_machine_file_gone_since():
+    """Nobody writes to a disk of which it is not known whose it is."""
+    m = Machine()
+    with m.serve("disk=0") as s:
+        os.rename(m.vbox, m.vbox + "-prev")
+        refused = False
+        try:
+            s.connect()
+        except nbd.Error:
+            refused = True
+        assert refused and "machine=%s-prev" % m.vbox in s.log(), s.log()
+        # It was only being written, for example.
+        os.rename(m.vbox + "-prev", m.vbox)
+        assert not s.connect().is_read_only()
+
+
+def test_after_a_crash():
+    """What VirtualBox keeps of its settings can be used in their place."""
+    m = Machine()
+    os.rename(m.vbox, m.vbox + "-prev")
+    vditest.write_file("web.vbox", bytes(8192))
+    out = m.fails("disk=0")
+    assert "8192 bytes of zeros" in out, out
+    assert "machine=%s-prev" % m.vbox in out, out
+    with vditest.serve(None, "machine=%s-prev" % m.vbox, "disk=0") as s:
+        assert bytes(s.connect().pread(7, M)) == b"new one"
+
+
+def test_encrypted_machine():
+    m = Machine()
+    vditest.write_file(
+        "web.vbox", b'<?xml version="1.0"?>\n<VirtualBox '
+        b'xmlns="http://www.virtualbox.org/" version="1.19-linux">'
+        b'<MachineEncrypted uuid="{%s}"/></VirtualBox>'
+        % str(uuid.uuid4()).encode())
+    out = m.fails()
+    assert "encrypted as a whole" in out and "file=" in out, out
+
+
+def test_blanks_without_quotes():
+    m = Machine()
+    out = m.fails("snapshot=before", "upgrade")
+    assert "/upgrade" in out and "quotes" in out, out
 
 
 def test_not_a_machine():

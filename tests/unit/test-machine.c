@@ -25,15 +25,23 @@ on_warning (void *opaque, const char *message)
   strcat (warnings, "\n");
 }
 
+/* What parent-dir= gives. */
+static const char *dirs[2];
+static size_t nr_dirs;
+
 static bool
 find (const char *vbox, const char *snapshot, const char *which)
 {
+  const struct vdi_machine_options options = {
+    .vbox = vbox, .snapshot = snapshot, .disk = which, .dirs = dirs,
+    .nr_dirs = nr_dirs, .warn = on_warning, .opaque = &error,
+  };
+
   vdi_machine_disk_free (disk);
   disk = NULL;
   warnings[0] = '\0';
   memset (&error, 0, sizeof error);
-  if (vdi_machine_find (vbox, snapshot, which, on_warning, &error, &disk,
-                        &error) == 0) {
+  if (vdi_machine_find (&options, &disk, &error) == 0) {
     CHECK (disk->filename[0] == '/');
     CHECK (disk->read_only == (disk->why_read_only != NULL));
     return true;
@@ -541,6 +549,65 @@ test_read_only (void)
 }
 
 /* What makes no sense is told by line, field and value. */
+/* Moved to a place that nobody could guess. */
+static void
+test_dirs (void)
+{
+  char away[PATH_MAX];
+
+  CHECK (mkdir ("away", 0700) == 0);
+  make_image ("away/other-name.vdi", 1, 0);
+  write_vbox ("web.vbox", "", REGISTRY (HD (U1, "/nowhere/1.vdi", VDI, ""))
+              SATA (U1));
+  CHECK (!find ("web.vbox", NULL, NULL));
+  CHECK (error.err == ENOENT && says ("parent-dir=DIR"));
+  CHECK (realpath ("away", away) != NULL);
+  dirs[0] = "/missing";
+  dirs[1] = away;
+  nr_dirs = 2;
+  CHECK (found ("web.vbox", NULL, NULL, "away/other-name.vdi"));
+  CHECK (strstr (warnings, "/nowhere/1.vdi") != NULL);
+  CHECK (rename ("away/other-name.vdi", "away/1.vdi") == 0);
+  CHECK (found ("web.vbox", NULL, NULL, "away/1.vdi"));
+  CHECK (unlink ("away/1.vdi") == 0);
+  CHECK (!find ("web.vbox", NULL, NULL));
+  CHECK (error.err == ENOENT && says ("/missing (No such file") &&
+         says ("away"));
+  nr_dirs = 0;
+  clear_tmpdir ();
+}
+
+/* After a crash, VirtualBox's older file is what there is. */
+static void
+test_lost (void)
+{
+  static const char zeros[4000];
+
+  make_image ("1.vdi", 1, 0);
+  write_vbox ("web.vbox-prev", "", REGISTRY (HD (U1, "1.vdi", VDI, ""))
+              SATA (U1));
+  write_text ("web.vbox", "", 0);
+  CHECK (!find ("web.vbox", NULL, NULL));
+  CHECK (error.err == EINVAL && says ("is empty") &&
+         says ("machine=web.vbox-prev"));
+  write_text ("web.vbox", zeros, sizeof zeros);
+  CHECK (!find ("web.vbox", NULL, NULL));
+  CHECK (says ("4000 bytes of zeros") && says ("machine=web.vbox-prev"));
+  CHECK (unlink ("web.vbox") == 0);
+  CHECK (!find ("web.vbox", NULL, NULL));
+  CHECK (error.err == ENOENT && says ("machine=web.vbox-prev"));
+  CHECK (found ("web.vbox-prev", NULL, NULL, "/1.vdi"));
+
+  CHECK (rename ("web.vbox-prev", "web.vbox-tmp") == 0);
+  CHECK (!find ("web.vbox", NULL, NULL));
+  CHECK (says ("machine=web.vbox-tmp"));
+  /* One that is no better is not worth the mention. */
+  write_text ("web.vbox-tmp", "<VirtualBox", 11);
+  CHECK (!find ("web.vbox", NULL, NULL));
+  CHECK (error.err == ENOENT && strstr (error.message, "-tmp") == NULL);
+  clear_tmpdir ();
+}
+
 static void
 test_nonsense (void)
 {
@@ -591,8 +658,8 @@ test_nonsense (void)
 
   /* Nobody has to listen to warnings. */
   vdi_machine_disk_free (disk);
-  CHECK (vdi_machine_find ("web.vbox", NULL, NULL, NULL, NULL, &disk,
-                           &error) == 0);
+  CHECK (vdi_machine_find (&(struct vdi_machine_options) {
+        .vbox = "web.vbox" }, &disk, &error) == 0);
   clear_tmpdir ();
 }
 
@@ -607,6 +674,8 @@ main (void)
   test_locations ();
   test_refused ();
   test_read_only ();
+  test_dirs ();
+  test_lost ();
   test_nonsense ();
   vdi_machine_disk_free (disk);
   return 0;

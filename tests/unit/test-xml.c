@@ -114,7 +114,7 @@ test_no_machine_file (void)
   uint8_t image[VDI_HEADER_SIZE];
   FILE *fp;
 
-  CHECK (REFUSED ("", "not XML"));
+  CHECK (REFUSED ("", "is empty"));
   CHECK (REFUSED ("   \n", "not XML"));
   CHECK (REFUSED ("hello", "not XML"));
   CHECK (REFUSED ("<", "line 1: "));
@@ -283,7 +283,7 @@ test_size (void)
   machine_free (m);
 
   /* Without an end to it. */
-  CHECK (refused (text, length / 8, "line 1: "));
+  CHECK (refused (text, length / 8, "ends too early"));
 
   /* Very many attributes; names that repeat. */
   start ();
@@ -380,6 +380,48 @@ test_changed (void)
   CHECK (ok > 100);
 }
 
+/* What a crash leaves of a file. */
+static void
+test_lost (void)
+{
+  static const char whole[] =
+    "<?xml version=\"1.0\"?>\n<VirtualBox><Machine name=\"m\"><Snapshot "
+    "uuid=\"{4df1bb20-0a8c-4d9b-a8c9-7b0a9b4a1c11}\" name=\"s\"/>"
+    "</Machine></VirtualBox>\n";
+  const size_t size = sizeof whole - 1;
+  char bytes[sizeof whole];
+  size_t n;
+
+  CHECK (loads (whole, size));
+  for (n = 1; n < size - strlen ("</VirtualBox>\n"); ++n) {
+    memcpy (bytes, whole, size);
+    memset (bytes + n, 0, size - n);
+    if (n < 40) {               /* nobody can tell what it was */
+      CHECK (!loads (whole, n));
+      CHECK (!loads (bytes, size));
+      continue;
+    }
+    CHECK (refused (whole, n, "ends too early"));
+    CHECK (refused (bytes, size, "holds zeros instead of text from byte "));
+  }
+  CHECK (refused ("", 0, "is empty"));
+  memset (bytes, 0, size);
+  CHECK (refused (bytes, size, "holds nothing but "));
+  /* Not everything is a loss. */
+  CHECK (REFUSED ("<VirtualBox><Machine></VirtualBox>", "line 1"));
+  CHECK (REFUSED ("<html><p>", "line 1"));
+}
+
+/* All of a machine can be encrypted, and then there is nothing to see. */
+static void
+test_encrypted (void)
+{
+  CHECK (REFUSED ("<VirtualBox><MachineEncrypted>AAAA</MachineEncrypted>"
+                  "</VirtualBox>", "is encrypted as a whole"));
+  CHECK (REFUSED ("<VirtualBox><X><MachineEncrypted/></X></VirtualBox>",
+                  "there is no Machine in it"));
+}
+
 int
 main (void)
 {
@@ -396,5 +438,7 @@ main (void)
   test_truncated ();
   test_changed ();
   free (text);
+  test_lost ();
+  test_encrypted ();
   return 0;
 }
