@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "storage-dirty.h"
-#include "storage-sync.h"
 
 static void
 add (_Atomic uint32_t *counter, size_t count)
@@ -43,7 +42,7 @@ struct piece {
 };
 
 static void
-write_piece (int fd, const struct piece *p)
+write_piece_of (int fd, const struct piece *p)
 {
   const uint64_t stride = DIRTY_COUNTERS * DIRTY_REGION;
   struct stat sb;
@@ -56,6 +55,22 @@ write_piece (int fd, const struct piece *p)
     sync_file_range (fd, offset, (p->end - p->first) * DIRTY_REGION,
                      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
                      SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+/* An error is for the one that all this is done for, whose fdatasync tells
+ * of it, and not for what is no more than a hint.  Opened for each piece, so
+ * that there are moments in which it is not.
+ */
+static bool
+write_piece (struct again *again, int fd, const struct piece *p)
+{
+  const int own = again_open (again, fd, O_RDONLY);
+
+  if (own == -1)
+    return false;
+  write_piece_of (own, p);
+  again_close (again, own);
+  return true;
 }
 
 /* The next so many bytes of what was counted, from p->end on; false if
@@ -97,14 +112,15 @@ microseconds (void)
 #define SLOW_PIECE 4000         /* us */
 
 static unsigned
-write_pieces (const uint32_t written[DIRTY_COUNTERS], int fd)
+write_pieces (const uint32_t written[DIRTY_COUNTERS], struct again *again,
+              int fd)
 {
   uint64_t bytes = DIRTY_PIECE, then = microseconds (), now;
   struct piece p = { .end = 0 };
   unsigned pieces;
 
-  for (pieces = 0; next_piece (written, bytes, &p); ++pieces) {
-    write_piece (fd, &p);
+  for (pieces = 0; next_piece (written, bytes, &p) &&
+         write_piece (again, fd, &p); ++pieces) {
     now = microseconds ();
     if (now - then > SLOW_PIECE)
       bytes *= 2;
@@ -114,24 +130,15 @@ write_pieces (const uint32_t written[DIRTY_COUNTERS], int fd)
 }
 
 unsigned
-dirty_write_out (struct dirty *d, int fd)
+dirty_write_out (struct dirty *d, struct again *again, int fd)
 {
   uint32_t written[DIRTY_COUNTERS];
-  unsigned i, pieces;
-  int own;
+  unsigned i;
 
   if (take (&d->total) * UINT64_C (512) < DIRTY_PIECE)
     return 0;
   /* All at once: what is written from now on is none of this sync. */
   for (i = 0; i < DIRTY_COUNTERS; ++i)
     written[i] = take (&d->written[i]);
-  /* An error is for the one that all this is done for, whose fdatasync
-   * tells of it, and not for what is no more than a hint.
-   */
-  own = sync_open_again (fd, O_RDONLY);
-  if (own == -1)
-    return 0;
-  pieces = write_pieces (written, own);
-  close (own);
-  return pieces;
+  return write_pieces (written, again, fd);
 }

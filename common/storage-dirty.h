@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "storage-again.h"
+
 /* The file is divided in regions, and each so many share a counter. */
 #define DIRTY_REGION (UINT64_C (4) << 20)
 #define DIRTY_COUNTERS 2048
@@ -45,6 +47,6 @@ extern void dirty_add (struct dirty *, uint64_t offset, size_t count);
  * write meanwhile is not waited for.  Only for regular files.  Returns the
  * number of pieces.
  */
-extern unsigned dirty_write_out (struct dirty *, int fd);
+extern unsigned dirty_write_out (struct dirty *, struct again *, int fd);
 
 #endif /* VDI_STORAGE_DIRTY_H */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A storage that is a file or a block device of this machine.
  *
- * This and its parts storage-open.c, storage-lock.c, storage-sync.c and
- * storage-dirty.c are all of the core that calls the operating system for an
- * image.  What
+ * This and its parts storage-again.c, storage-dirty.c, storage-lease.c,
+ * storage-lock.c, storage-open.c, storage-sync.c and storage-users.c are all
+ * of the core that calls the operating system for an image.  What
  * the file system turns out not to support is remembered, so that it is
  * asked only once.
  */
@@ -34,6 +34,7 @@
 #include "error.h"
 #include "storage.h"
 #include "storage-dirty.h"
+#include "storage-lease.h"
 #include "storage-lock.h"
 #include "storage-open.h"
 #include "storage-sync.h"
@@ -66,6 +67,7 @@ struct file {
   bool unfinished, named;
 
   struct sync_calls syncs;      /* has its own lock */
+  struct again again;           /* has its own lock */
   struct dirty dirty;           /* atomic */
 
   pthread_mutex_t lock;         /* protects the rest */
@@ -175,7 +177,7 @@ file_pwrite (struct storage *st, const void *buf, size_t count,
 
   if (!may (&f->can_durable))
     return -1;
-  return sync_pwrite (f->fd, buf, count, offset, &f->can_durable,
+  return sync_pwrite (&f->again, f->fd, buf, count, offset, &f->can_durable,
                       &f->durable_works);
 }
 
@@ -186,7 +188,7 @@ file_sync (struct storage *st)
 
   /* Nobody waits in a device's queue for a durable write. */
   if (!f->block_device)
-    dirty_write_out (&f->dirty, f->fd);
+    dirty_write_out (&f->dirty, &f->again, f->fd);
   return sync_fdatasync (&f->syncs, f->fd);
 }
 
@@ -415,6 +417,16 @@ file_storage_lock (struct storage *st, bool writer, struct vdi_error *error)
   return r;
 }
 
+static void
+file_others (struct storage *st, bool writers_only,
+             struct storage_others *others)
+{
+  struct file *f = to_file (st);
+
+  if (f->use_locks)
+    lease_look (&f->again, f->fd, writers_only, others);
+}
+
 /* The same file for writing, in the place of the one for reading.
  *
  * Others read through f->fd all the time: dup3 puts the new one in its place
@@ -448,6 +460,12 @@ open_for_writing (struct file *f)
 }
 
 static int
+file_writable (struct storage *st)
+{
+  return may_open_to_write (to_file (st)->fd);
+}
+
+static int
 file_make_writable (struct storage *st)
 {
   struct file *f = to_file (st);
@@ -471,6 +489,7 @@ file_close (struct storage *st)
   if (f->unfinished)
     (void) remove_new (f->fd, st->name, f->named);
   close (f->fd);
+  again_destroy (&f->again);
   sync_destroy (&f->syncs);
   pthread_mutex_destroy (&f->lock);
   free (st->name);
@@ -489,6 +508,8 @@ static const struct storage_ops file_ops = {
   .extent = file_extent,
   .advise = file_advise,
   .lock = file_storage_lock,
+  .others = file_others,
+  .writable = file_writable,
   .make_writable = file_make_writable,
   .close = file_close,
 };
@@ -550,6 +571,7 @@ new_file (int fd, const struct stat *sb, const char *filename, bool locks,
   f->sector = sector;
   f->use_locks = locks;
   sync_init (&f->syncs);
+  again_init (&f->again);
   pthread_mutex_init (&f->lock, NULL);
   /* Each durable write opens and closes the file: of a device, udev would
    * be told each time.

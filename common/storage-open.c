@@ -10,13 +10,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "storage-open.h"
-#include "storage-sync.h"
 
 /* Opened without waiting, or a FIFO would keep us for ever. */
 #define OPEN_FLAGS (O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+/* Somebody has a lease on the file: a file server, which is told now that it
+ * has to give it back, or one who is only asking whether the file is open
+ * (storage-lease.c).  Who opens it without O_NONBLOCK waits, too; the kernel
+ * ends that after 45 seconds.
+ */
+#define LEASE_MS 50000
+
+static int
+open_waiting (const char *name, int flags)
+{
+  const struct timespec pause = { .tv_nsec = 1000000 };
+  const struct timespec until = clock_in_ms (LEASE_MS);
+  int fd;
+
+  while ((fd = open (name, flags)) == -1 && errno == EWOULDBLOCK &&
+         !clock_has_passed (&until))
+    nanosleep (&pause, NULL);
+  return fd;
+}
 
 static bool
 is_storage (const struct stat *sb)
@@ -64,7 +85,7 @@ open_to_read (const char *filename, struct stat *sb, struct vdi_error *error)
    */
   if (stat (filename, sb) == 0 && !is_storage (sb))
     return refuse (filename, error);
-  fd = open (filename, O_RDONLY | OPEN_FLAGS);
+  fd = open_waiting (filename, O_RDONLY | OPEN_FLAGS);
   if (fd >= 0)
     fd = may_wait (fd);
   if (fd == -1)
@@ -80,6 +101,21 @@ open_to_read (const char *filename, struct stat *sb, struct vdi_error *error)
   return fd;
 }
 
+static const char *
+proc_name (int fd, char path[64])
+{
+  snprintf (path, 64, "/proc/self/fd/%d", fd);
+  return path;
+}
+
+int
+open_again (int fd, int flags)
+{
+  char path[64];
+
+  return open_waiting (proc_name (fd, path), flags | O_CLOEXEC);
+}
+
 static bool
 same_file (const struct stat *a, const struct stat *b)
 {
@@ -90,7 +126,7 @@ static int
 open_by_name (int fd, const char *name)
 {
   struct stat is, wanted;
-  int own = open (name, O_RDWR | OPEN_FLAGS);
+  int own = open_waiting (name, O_RDWR | OPEN_FLAGS);
 
   if (own == -1)
     return -1;
@@ -104,9 +140,19 @@ open_by_name (int fd, const char *name)
 }
 
 int
+may_open_to_write (int fd)
+{
+  char path[64];
+
+  /* Without /proc, opening it will tell. */
+  return faccessat (AT_FDCWD, proc_name (fd, path), W_OK, AT_EACCESS) == -1 &&
+         errno != ENOENT ? -1 : 0;
+}
+
+int
 open_to_write (int fd, const char *name)
 {
-  int own = sync_open_again (fd, O_RDWR | OPEN_FLAGS);
+  int own = open_again (fd, O_RDWR | OPEN_FLAGS);
 
   if (own == -1 && errno == ENOENT)
     own = open_by_name (fd, name);
@@ -148,14 +194,6 @@ real_name (const char *filename)
 /*------------------------------------------------------------------*/
 /* New files */
 
-/* Only what has a name in /proc can be given another. */
-static const char *
-proc_name (int fd, char path[64])
-{
-  snprintf (path, 64, "/proc/self/fd/%d", fd);
-  return path;
-}
-
 static int
 open_unnamed (const char *filename)
 {
@@ -166,6 +204,7 @@ open_unnamed (const char *filename)
     return -1;
   fd = open (dir, O_TMPFILE | O_RDWR | OPEN_FLAGS, 0600);
   free (dir);
+  /* Only what has a name in /proc can be given another. */
   if (fd >= 0 && access (proc_name (fd, path), F_OK) == -1)
     return give_up (fd);
   return fd;

@@ -32,6 +32,17 @@
 extern int open_to_read (const char *filename, struct stat *,
                          struct vdi_error *);
 
+/* A second descriptor of the file that fd has open.  To be closed soon, as
+ * it hides from us who else has it open (see storage-again.h).  ENOENT if
+ * there is no /proc.
+ */
+extern int open_again (int fd, int flags);
+
+/* May the file that fd has open be opened for writing, as far as rights and
+ * the file system tell?
+ */
+extern int may_open_to_write (int fd);
+
 /* A second descriptor, for reading and writing, of the file that fd has open,
  * whatever its name is now.  Without /proc it is opened by name: ESTALE if
  * that is another file by now.

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -72,15 +71,6 @@ sync_leave (struct sync_calls *calls, struct sync_call *call, bool failed)
   r = calls->failed ? -1 : 0;
   pthread_mutex_unlock (&calls->lock);
   return r;
-}
-
-int
-sync_open_again (int fd, int flags)
-{
-  char path[64];
-
-  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
-  return open (path, flags | O_CLOEXEC);
 }
 
 int
@@ -148,19 +138,19 @@ look_closer (int fd, const void *buf, size_t count, uint64_t offset,
 }
 
 ssize_t
-sync_pwrite (int fd, const void *buf, size_t count, uint64_t offset,
-             _Atomic bool *can, _Atomic bool *works)
+sync_pwrite (struct again *again, int fd, const void *buf, size_t count,
+             uint64_t offset, _Atomic bool *can, _Atomic bool *works)
 {
   struct iovec iov = { .iov_base = (void *) buf, .iov_len = count };
-  int own, err;
   ssize_t r;
+  int own;
 
   /* Opening it again could give a right that this one has not. */
   if ((fcntl (fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
     errno = EBADF;
     return -1;
   }
-  own = sync_open_again (fd, O_RDWR);
+  own = again_open (again, fd, O_RDWR);
   if (own == -1) {              /* a sync does it, too */
     errno = ENOTSUP;
     return -1;
@@ -170,8 +160,6 @@ sync_pwrite (int fd, const void *buf, size_t count, uint64_t offset,
     r = look_closer (own, buf, count, offset, can, works);
   else
     *works = true;
-  err = errno;
-  close (own);
-  errno = err;
+  again_close (again, own);
   return r;
 }

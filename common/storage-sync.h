@@ -24,6 +24,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "storage-again.h"
+
 /* One that is under way; lives on its thread's stack. */
 struct sync_call {
   uint64_t number;              /* in the order in which they began */
@@ -42,13 +44,6 @@ struct sync_calls {
 extern void sync_init (struct sync_calls *);
 extern void sync_destroy (struct sync_calls *);
 
-/* A file description of its own for the same file, to be closed: whatever
- * the kernel tells it of a failed write-back, the first is told, too.  -1 if
- * there is no /proc, no right to open it once more, or too many files are
- * open.
- */
-extern int sync_open_again (int fd, int flags);
-
 /* As fdatasync. */
 extern int sync_fdatasync (struct sync_calls *, int fd);
 
@@ -59,11 +54,12 @@ extern int sync_fdatasync (struct sync_calls *, int fd);
  *   EINTR, EINVAL, EFBIG, ENOSPC or EDQUOT, and nothing is amiss but this
  *     write;
  *   any other error, and nothing may be believed any more.
- * *works: it has succeeded before.
+ * *works: it has succeeded before.  Whatever the kernel tells the second
+ * description of a failed write-back, the first is told, too.
  */
-extern ssize_t sync_pwrite (int fd, const void *buf, size_t count,
-                            uint64_t offset, _Atomic bool *can,
-                            _Atomic bool *works);
+extern ssize_t sync_pwrite (struct again *, int fd, const void *buf,
+                            size_t count, uint64_t offset,
+                            _Atomic bool *can, _Atomic bool *works);
 
 /* What these are made of, for tests. */
 extern void sync_enter (struct sync_calls *, struct sync_call *);

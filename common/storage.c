@@ -210,12 +210,35 @@ storage_lock (struct storage *st, bool writer, struct vdi_error *error)
   return st->ops->lock (st, writer, error);
 }
 
+static int
+cannot_be_written (const struct storage *st, struct vdi_error *error)
+{
+  return vdi_set_errno (error, errno, "%s: cannot be written to", st->name);
+}
+
+int
+storage_writable (struct storage *st, struct vdi_error *error)
+{
+  if (st->ops->writable != NULL && RETRY (st->ops->writable (st)) == -1)
+    return cannot_be_written (st, error);
+  return 0;
+}
+
 int
 storage_make_writable (struct storage *st, struct vdi_error *error)
 {
   if (RETRY (st->ops->make_writable (st)) == -1)
-    return vdi_set_errno (error, errno, "%s: cannot be written to", st->name);
+    return cannot_be_written (st, error);
   return 0;
+}
+
+void
+storage_others (struct storage *st, bool writers_only,
+                struct storage_others *others)
+{
+  *others = (struct storage_others) { .kind = OTHERS_UNKNOWN };
+  if (st->ops->others != NULL)
+    st->ops->others (st, writers_only, others);
 }
 
 void

@@ -31,6 +31,25 @@ enum storage_advice {
   STORAGE_NORMAL, STORAGE_RANDOM, STORAGE_SEQUENTIAL, STORAGE_WILLNEED
 };
 
+/* Who else has the file open, whether or not they know of locks? */
+enum storage_others_kind {
+  OTHERS_UNKNOWN,               /* cannot be told here */
+  OTHERS_NONE,
+  OTHERS_OURSELVES,             /* nobody, as far as can be seen, but it is
+                                 * open more than once in this process or
+                                 * its parent, which hides who cannot be seen
+                                 */
+  OTHERS_READ,                  /* somebody has, for reading only */
+  OTHERS_WRITE,                 /* somebody has, for writing */
+  OTHERS_UNSEEN,                /* somebody has, who cannot be seen from here */
+};
+
+struct storage_others {
+  enum storage_others_kind kind;
+  char who[64];                 /* READ, WRITE: "NAME, pid NUMBER"; UNSEEN:
+                                 * a guess; UNKNOWN: why */
+};
+
 struct storage_ops {
   ssize_t (*pread) (struct storage *, void *buf, size_t count,
                     uint64_t offset);
@@ -93,6 +112,18 @@ struct storage_ops {
    * the storage was opened without locks.
    */
   int (*lock) (struct storage *, bool writer, struct vdi_error *);
+
+  /* Who else has it open (writers_only: for writing)?  Microseconds if
+   * nobody has, else milliseconds.  Nobody notices.  For one thread at a
+   * time; NULL where this cannot be told.
+   */
+  void (*others) (struct storage *, bool writers_only,
+                  struct storage_others *);
+
+  /* Would make_writable succeed, as far as rights can tell?  0, or -1 and
+   * errno.  NULL: yes.
+   */
+  int (*writable) (struct storage *);
 
   /* From now on it is to be written to: open it for that, unless it is.
    * Others may read meanwhile.  Changes nothing.  EROFS, EACCES, EPERM,
@@ -181,7 +212,10 @@ extern int storage_write_zeroes (struct storage *, uint64_t offset,
 extern void storage_advise (struct storage *, uint64_t offset,
                             uint64_t length, enum storage_advice);
 extern int storage_lock (struct storage *, bool writer, struct vdi_error *);
+extern int storage_writable (struct storage *, struct vdi_error *);
 extern int storage_make_writable (struct storage *, struct vdi_error *);
+extern void storage_others (struct storage *, bool writers_only,
+                            struct storage_others *);
 extern void storage_close (struct storage *); /* NULL is allowed */
 
 #endif /* VDI_STORAGE_H */

@@ -23,6 +23,7 @@ static struct { uint64_t offset, count; } calls[MAX_CALLS];
 static unsigned nr_calls, ms, ms_a_call;
 static int not_this_fd = -1;
 static struct dirty dirty;
+static struct again again;
 static bool others_write;
 
 int
@@ -59,7 +60,7 @@ write_out (int fd)
 
   nr_calls = 0;
   not_this_fd = fd;
-  pieces = dirty_write_out (&dirty, fd);
+  pieces = dirty_write_out (&dirty, &again, fd);
   not_this_fd = -1;
   if (others_write)
     return pieces;
@@ -153,10 +154,10 @@ test_cannot (void)
 
   nr_calls = 0;
   dirty_add (&dirty, 0, 2 * DIRTY_PIECE);
-  CHECK (dirty_write_out (&dirty, 1000) == 0);
+  CHECK (dirty_write_out (&dirty, &again, 1000) == 0);
   CHECK (pipe (ends) == 0);
   dirty_add (&dirty, 0, 2 * DIRTY_PIECE);
-  dirty_write_out (&dirty, ends[0]);
+  dirty_write_out (&dirty, &again, ends[0]);
   CHECK (nr_calls == 0);
   CHECK (close (ends[0]) == 0 && close (ends[1]) == 0);
 }
@@ -188,9 +189,12 @@ int
 main (void)
 {
   tmpdir_make ();
+  again_init (&again);
   test_pieces ();
   test_slow ();
   test_cannot ();
   test_storage ();
+  CHECK (again.open == 0);
+  again_destroy (&again);
   return 0;
 }

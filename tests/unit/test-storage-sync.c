@@ -161,12 +161,14 @@ test_failure_ends_waiting (void)
 
 static int fd;
 static _Atomic bool can, works;
+static struct again again;
 
 /* A durable write to fd. */
 static int
 write_durably (const void *buf, size_t count, uint64_t offset)
 {
-  const ssize_t r = sync_pwrite (fd, buf, count, offset, &can, &works);
+  const ssize_t r = sync_pwrite (&again, fd, buf, count, offset, &can,
+                                 &works);
 
   CHECK (r == -1 || r == (ssize_t) count);
   return r == -1 ? -1 : 0;
@@ -374,6 +376,7 @@ int
 main (void)
 {
   tmpdir_make ();
+  again_init (&again);
   alarm (CHILD_PATIENCE);       /* instead of waiting for ever */
   test_alone ();
   test_told ();
@@ -385,5 +388,7 @@ main (void)
   test_unlinked ();
   test_own_errors ();
   test_no_more_files ();
+  CHECK (again.open == 0);
+  again_destroy (&again);
   return 0;
 }
