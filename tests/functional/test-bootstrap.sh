@@ -32,6 +32,9 @@ cleanup_fn stop_bootstrap
 # ignored as it is in the background of a script; wait for its $uri.
 begin ()
 {
+    # What the one before said is not to be taken for this one's.
+    rm -f "$tmp/out"
+    touch "$tmp/out"
     "$PYTHON" -c '
 import os, signal, sys
 os.setsid()
