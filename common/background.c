@@ -10,6 +10,7 @@
 
 #include "background.h"
 #include "chain.h"
+#include "clock.h"
 
 struct background {
   struct vdi *vdi;              /* constant */
@@ -19,60 +20,37 @@ struct background {
   bool stop, wanted;            /* lock */
 };
 
-static struct timespec
-in_a_second (void)
-{
-  struct timespec t;
-
-  clock_gettime (CLOCK_MONOTONIC, &t);
-  t.tv_sec++;
-  return t;
-}
-
+/* Wait until then, or until something is wanted; false: stop. */
 static bool
-has_passed (const struct timespec *t)
-{
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  return now.tv_sec > t->tv_sec ||
-         (now.tv_sec == t->tv_sec && now.tv_nsec >= t->tv_nsec);
-}
-
-enum event { SECOND, WANTED, STOP };
-
-/* Wait until then, at most.  A second that has passed is one even if there
- * is always something else to do.
- */
-static enum event
 wait_for_event (struct background *bg, const struct timespec *until)
 {
-  enum event event = SECOND;
+  bool stop;
 
   pthread_mutex_lock (&bg->lock);
   while (!bg->stop && !bg->wanted &&
          pthread_cond_timedwait (&bg->wake, &bg->lock, until) == 0)
     ;
-  if (bg->stop)
-    event = STOP;
-  else if (bg->wanted && !has_passed (until))
-    event = WANTED;
   bg->wanted = false;
+  stop = bg->stop;
   pthread_mutex_unlock (&bg->lock);
-  return event;
+  return !stop;
 }
+
+#define HURRY_MS 50
 
 static void *
 background_main (void *bgv)
 {
   struct background *bg = bgv;
-  struct timespec next = in_a_second ();
+  struct timespec next = clock_in_ms (1000), until = next;
   struct vdi_error error;
-  enum event event;
   bool told = false;
 
-  while ((event = wait_for_event (bg, &next)) != STOP) {
-    const unsigned seconds = event == SECOND;
+  while (wait_for_event (bg, &until)) {
+    /* A second that has passed is one even if there is always something
+     * else to do.
+     */
+    const unsigned seconds = clock_has_passed (&next);
 
     /* Nobody waits for this; what went wrong shows at the next flush.
      * Once is enough in the log.
@@ -82,7 +60,8 @@ background_main (void *bgv)
       told = true;
     }
     if (seconds > 0)
-      next = in_a_second ();
+      next = clock_in_ms (1000);
+    until = watch_hurries (bg->vdi) ? clock_in_ms (HURRY_MS) : next;
   }
   return NULL;
 }
@@ -138,4 +117,19 @@ background_stop (struct background *bg)
   pthread_cond_destroy (&bg->wake);
   pthread_mutex_destroy (&bg->lock);
   free (bg);
+}
+
+void
+background_want (struct vdi *vdi)
+{
+  struct vdi_error e;
+
+  if (!vdi->background_wanted || vdi->background != NULL)
+    return;
+  if (background_start (vdi, &vdi->background, &e) == -1)
+    chain_warn (vdi, "%s: %s; what is deferred is committed only when the "
+                "client flushes", vdi->levels[0]->name, e.message);
+  else
+    commit_wake_with (vdi->levels[0]->commit, background_wake,
+                      vdi->background);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The thread that makes the reserve larger before somebody has to wait for
  * it, commits what is deferred, and gives the reserve back when nothing
- * happens, once something has been written.
+ * happens, once something has been written; and looks for other programs that
+ * open the image, as soon as something may be written.
  */
 #ifndef VDI_BACKGROUND_H
 #define VDI_BACKGROUND_H
@@ -10,6 +11,9 @@
 
 struct vdi;
 struct background;
+
+/* Start it if it is wanted and not there yet.  With vdi->writable_lock. */
+extern void background_want (struct vdi *);
 
 /* Errors as pthread_create. */
 extern int background_start (struct vdi *, struct background **,

@@ -76,6 +76,7 @@ new_vdi (const struct vdi_options *options, const char *name,
   vdi->debug = options->debug;
   vdi->opaque = options->opaque;
   pthread_mutex_init (&vdi->writable_lock, NULL);
+  watch_init (&vdi->watch);
   for (size_t i = 0; i < NR_STRIPES; i++)
     pthread_mutex_init (&vdi->stripes[i], NULL);
   return vdi;
@@ -87,6 +88,7 @@ free_vdi (struct vdi *vdi)
 {
   for (size_t i = 0; i < vdi->depth; i++)
     image_free (vdi->levels[i]);
+  watch_destroy (&vdi->watch);
   pthread_mutex_destroy (&vdi->writable_lock);
   for (size_t i = 0; i < NR_STRIPES; i++)
     pthread_mutex_destroy (&vdi->stripes[i]);
@@ -136,6 +138,7 @@ static void
 finish (struct vdi *vdi)
 {
   vdi->size = vdi->levels[0]->size;
+  watch_open (vdi);
 }
 
 static int
@@ -304,7 +307,12 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
     return vdi_set_error (error, EROFS, "%s: %s has not the UUID of the "
                           "parent that is wanted (parent-check=size)",
                           img->name, vdi->levels[vdi->insisted]->name);
-  if (storage_make_writable (img->st, error) == -1)
+  /* Opening it for writing may change much (an overlay copies all of it), so
+   * that nobody else has it is seen before.
+   */
+  if (storage_writable (img->st, error) == -1 ||
+      watch_may_write (vdi, error) == -1 ||
+      storage_make_writable (img->st, error) == -1)
     return -1;
   /* Kept if it comes to nothing now, for the next attempt: it has taken
    * over what the map knew of holes.
@@ -319,6 +327,8 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
       check_unchanged (img, error) == -1)
     return -1;
   vdi->writable = true;
+  if (vdi->watch.on)
+    background_want (vdi);
   if (MUTANT (open_writes))
     return commit_begin (img->commit, error);
   return 0;
@@ -344,6 +354,7 @@ vdi_close (struct vdi *vdi, struct vdi_error *error)
   if (vdi->background != NULL)
     commit_wake_with (vdi->levels[0]->commit, NULL, NULL);
   background_stop (vdi->background);
+  watch_close (vdi);
   if (vdi->writable)
     r = commit_close (vdi->levels[0]->commit, error);
   free_vdi (vdi);
@@ -354,6 +365,9 @@ int
 vdi_background (struct vdi *vdi, unsigned seconds, struct vdi_error *error)
 {
   if (!vdi->writable)
+    return 0;
+  watch_tick (vdi, seconds);
+  if (watch_hurries (vdi))      /* somebody else may be at it */
     return 0;
   return commit_tick (vdi->levels[0]->commit, seconds, vdi->commit_seconds,
                       error);

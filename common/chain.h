@@ -9,6 +9,7 @@
  *   allocate.c    the first write into a block
  *   extents.c     describing
  *   background.c  the thread that commits what is deferred
+ *   watch.c       other programs that have the image open
  *
  * Level 0 is the image itself, the only one that is ever written to;
  * level l + 1 is the parent of level l.  Block sizes and disk sizes may
@@ -26,6 +27,7 @@
 #include "image.h"
 #include "range.h"
 #include "vdi.h"
+#include "watch.h"
 
 #define MAX_LINKS 300           /* of a chain, as VirtualBox (6.2) */
 
@@ -54,7 +56,8 @@ struct vdi {
   /* Only the holder of a block's stripe changes its map entry. */
   pthread_mutex_t stripes[NR_STRIPES];
 
-  struct background *background; /* see background.h */
+  struct background *background; /* see background.h; writable_lock */
+  struct watch watch;           /* see watch.h */
 };
 
 /* A part of the disk that is in one piece: in a file, or nowhere. */

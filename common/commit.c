@@ -78,6 +78,20 @@
  *    last blocks: copy them; sync; write their entries; sync.  A crash
  *    keeps the old entry or the new one, and the block is complete at both
  *    places.  The old place is given up only afterwards (5).
+ *
+ * 11. Another program opens the image for writing (commit_for_others, then
+ *    commit_cede).  VirtualBox reads header and map when it opens, keeps
+ *    them in memory, and appends at the count that it has read.  All indexes
+ *    that were taken until then are below that (2), and their blocks are not
+ *    touched by it.  So what is deferred is committed at once: its entries
+ *    name such blocks, and are in the file when the other's session is over.
+ *    But none of what is allocated, lowered or moved afterwards can be known
+ *    to the other, so nothing of that is done any more, also not at the
+ *    end.  It is noticed up to a second late; an index taken meanwhile is
+ *    mostly from a reserve that the count covered before.  Where it is not,
+ *    the other's next block will have the same one, in spite of all this: so
+ *    does a block that a client has flushed in this second.  That it has not
+ *    happened yet is seen in the header, which is looked at before.
  */
 #include <config.h>
 
@@ -334,10 +348,13 @@ commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
     r = target_sync (&c->target, error);
     deferred = r == -1;
   }
-  if (!deferred) {
-    r = write_entry (c, block, nb->index, error);
-    deferred = r == -1;         /* crash story 7 */
-    if (deferred && mutant_forgets_entry (c, nb))
+  /* Not if it was poisoned since this write began (6, 11). */
+  if (r == 0 && (commit_check (c, error) == -1 ||
+                 (!deferred && write_entry (c, block, nb->index,
+                                            error) == -1))) {
+    r = -1;
+    deferred = true;            /* crash story 7 */
+    if (mutant_forgets_entry (c, nb))
       return -1;
   }
   pthread_mutex_lock (&c->reserve.lock);
@@ -498,6 +515,26 @@ commit_flush (struct commit *c, struct vdi_error *error)
   }
   pthread_mutex_unlock (&c->flush_lock);
   return r;
+}
+
+/* Crash story 11. */
+int
+commit_for_others (struct commit *c, struct vdi_error *error)
+{
+  int r;
+
+  if (!c->begun)
+    return commit_check (c, error);
+  reserve_begin_turn (&c->reserve);
+  r = target_look (&c->target, error);
+  reserve_end_turn (&c->reserve);
+  return r == -1 ? -1 : commit_flush (c, error);
+}
+
+void
+commit_cede (struct commit *c, const struct vdi_error *why)
+{
+  target_cede (&c->target, why);
 }
 
 static bool

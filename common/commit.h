@@ -116,6 +116,13 @@ extern int commit_flush (struct commit *, struct vdi_error *);
  */
 extern int commit_poison (struct commit *, struct vdi_error *);
 
+/* Another program has opened the image: commit, unless it has changed it
+ * already, which poisons.  And if it is to write to it, nothing more is
+ * written here, for the reason given.  From any thread.
+ */
+extern int commit_for_others (struct commit *, struct vdi_error *);
+extern void commit_cede (struct commit *, const struct vdi_error *why);
+
 /* seconds have passed since the last call: make the reserve larger if it is
  * small, commit what is deferred for commit_seconds (0: never), give the
  * reserve back if nothing was allocated for two seconds.

@@ -60,7 +60,10 @@ target_check (struct target *t, struct vdi_error *error)
   if (!t->poisoned)
     return 0;
   pthread_mutex_lock (&t->poison_lock);
-  vdi_set_error (error, EIO, "%s: what was written may be lost since an "
+  if (t->ceded)
+    *error = t->why_poisoned;
+  else
+    vdi_set_error (error, EIO, "%s: what was written may be lost since an "
                  "earlier error, so nothing more is written: close and open "
                  "the image again to see what is there (%.300s)",
                  t->st->name, t->why_poisoned.message);
@@ -68,17 +71,30 @@ target_check (struct target *t, struct vdi_error *error)
   return -1;
 }
 
-int
-target_poison (struct target *t, struct vdi_error *error)
+static void
+poison (struct target *t, const struct vdi_error *error, bool ceded)
 {
   pthread_mutex_lock (&t->poison_lock);
   if (!t->poisoned) {
     t->why_poisoned = *error;
+    t->ceded = ceded;
     t->poisoned = true;
     target_say (t, "commit: writing ends here: %s", error->message);
   }
   pthread_mutex_unlock (&t->poison_lock);
+}
+
+int
+target_poison (struct target *t, struct vdi_error *error)
+{
+  poison (t, error, false);
   return -1;
+}
+
+void
+target_cede (struct target *t, const struct vdi_error *error)
+{
+  poison (t, error, true);
 }
 
 int

@@ -30,6 +30,8 @@ struct target {
   _Atomic bool poisoned;        /* set once, under poison_lock */
   pthread_mutex_t poison_lock;
   struct vdi_error why_poisoned; /* poison_lock; constant once poisoned */
+  bool ceded;                   /* the same: nothing is lost, and the message
+                                 * says all */
 
   /* Whoever has the turn. */
   uint32_t count;               /* in the header, as last written */
@@ -55,6 +57,9 @@ extern int target_check (struct target *, struct vdi_error *);
 
 /* See commit_poison. */
 extern int target_poison (struct target *, struct vdi_error *);
+
+/* The same because the file is somebody else's now. */
+extern void target_cede (struct target *, const struct vdi_error *);
 
 /* Poisons if it fails. */
 extern int target_sync (struct target *, struct vdi_error *);

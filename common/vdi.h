@@ -38,7 +38,9 @@
 struct vdi;
 
 struct vdi_options {
-  /* Take locks as QEMU does (vdi-format.md 9.2).  Default true. */
+  /* Take locks as QEMU does (vdi-format.md 9.2), and notice programs that
+   * take none (watch.h).  Default true.
+   */
   bool lock;
 
   /* Read zeros where a damaged image, opened for reading, points outside
@@ -53,8 +55,9 @@ struct vdi_options {
 
   /* Start the thread that does so, that makes room for new blocks before
    * somebody has to wait for it, and that gives what was not needed back
-   * after two quiet seconds, at the first write.  Default true; without
-   * it the caller calls vdi_background itself.
+   * after two quiet seconds, at the first write; or, where other programs
+   * that open the image can be noticed, as soon as it is writable.  Default
+   * true; without it the caller calls vdi_background itself.
    */
   bool background;
 
@@ -94,7 +97,8 @@ struct vdi_options {
    * and must not call back into the core.  NULL: nobody wants to know.
    * A debug message begins with its topic and a colon, so that it can be
    * asked for alone: "chain: " (looking for parents), "commit: " (when
-   * metadata reaches the file).
+   * metadata reaches the file), "lease: " (other programs that have the
+   * image open).
    */
   void (*warn) (void *opaque, const char *message);
   void (*debug) (void *opaque, const char *message);
@@ -118,8 +122,8 @@ extern int vdi_open_storage (struct storage *const *storages, size_t nr,
                              struct vdi_error *);
 
 /* Get ready for writing: check that the map is sound enough to be added
- * to and that nobody else uses the image (EBUSY).  Changes nothing in the
- * file.  Idempotent.  Needed before any writing call.
+ * to and that nobody else uses the image (EBUSY; see watch.h).  Takes up to
+ * half a second to refuse.  Changes nothing in the file.  Idempotent.  Needed before any writing call.
  */
 extern int vdi_make_writable (struct vdi *, struct vdi_error *);
 
@@ -180,7 +184,8 @@ extern int vdi_read (struct vdi *, void *buf, size_t count, uint64_t offset,
 
 /* All or an error; after an error any part of it may have been written.
  * ENOSPC when there is no room; EIO for ever after a failed sync (the
- * image is poisoned: reopen it to see what is really there).
+ * image is poisoned: reopen it to see what is really there), and after
+ * another program has opened the image for writing.
  */
 extern int vdi_write (struct vdi *, const void *buf, size_t count,
                       uint64_t offset, unsigned flags, struct vdi_error *);

@@ -20,6 +20,7 @@ check_writable (struct vdi *vdi, struct vdi_error *error)
   if (!vdi->writable)
     return vdi_set_error (error, EROFS, "%s: opened for reading only",
                           vdi->levels[0]->name);
+  watch_wait (vdi);
   return commit_check (vdi->levels[0]->commit, error);
 }
 
@@ -29,21 +30,14 @@ begin (struct vdi *vdi, struct vdi_error *error)
 {
   struct commit *c = vdi->levels[0]->commit;
   const bool begun = commit_has_begun (c);
-  struct vdi_error e;
 
   if (commit_begin (c, error) == -1)
     return -1;
-  if (begun || !vdi->background_wanted)
+  if (begun)
     return 0;
 
   pthread_mutex_lock (&vdi->writable_lock);
-  if (vdi->background == NULL) {
-    if (background_start (vdi, &vdi->background, &e) == -1)
-      chain_warn (vdi, "%s: %s; what is deferred is committed only when the "
-                  "client flushes", vdi->levels[0]->name, e.message);
-    else
-      commit_wake_with (c, background_wake, vdi->background);
-  }
+  background_want (vdi);
   pthread_mutex_unlock (&vdi->writable_lock);
   return 0;
 }

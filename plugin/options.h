@@ -24,7 +24,8 @@
   "create=<KIND>       Create the image first (dynamic, fixed, diff).\n" \
   "disk=<DISK>         With machine: which disk (N, CONTROLLER:PORT).\n" \
   "fadvise=<LEVEL>     Set fadvise hint (normal, random, sequential).\n" \
-  "lock=<BOOL>         Lock the image as QEMU does (default true).\n" \
+  "lock=<BOOL>         Lock the image as QEMU does, and notice programs that\n" \
+  "                    do not (default true).\n" \
   "machine=<FILENAME>  Serve a disk of this machine (.vbox) instead.\n" \
   "missing=<MODE>      What lost blocks read as (error, zero).\n" \
   "parent=<FILENAME>   Parent of a differencing image, nearest first.\n" \

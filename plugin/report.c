@@ -60,8 +60,10 @@ report_warning (void *opaque, const char *message)
 /* Debug flags: nbdkit -D vdi.chain=1 and so on. */
 extern NBDKIT_DLL_PUBLIC int vdi_debug_chain;
 extern NBDKIT_DLL_PUBLIC int vdi_debug_commit;
+extern NBDKIT_DLL_PUBLIC int vdi_debug_lease;
 int vdi_debug_chain;
 int vdi_debug_commit;
+int vdi_debug_lease;
 
 static const struct {
   const char *prefix;
@@ -69,6 +71,7 @@ static const struct {
 } topics[] = {
   { "chain: ", &vdi_debug_chain },
   { "commit: ", &vdi_debug_commit },
+  { "lease: ", &vdi_debug_lease },
 };
 
 void

@@ -221,6 +221,20 @@ memory_lock (struct storage *st, bool writer, struct vdi_error *error)
   return busy ? vdi_set_error (error, EBUSY, "%s: in use", st->name) : 0;
 }
 
+static void
+memory_others (struct storage *st, bool writers_only,
+               struct storage_others *others)
+{
+  struct memory *mem = lock (st);
+
+  if (mem->others_leave > 0 && --mem->others_leave == 0)
+    mem->others.kind = OTHERS_NONE;
+  *others = mem->others;
+  if (writers_only && others->kind == OTHERS_READ)
+    others->kind = OTHERS_NONE;
+  unlock (mem, 0);
+}
+
 static int
 memory_make_writable (struct storage *st)
 {
@@ -252,6 +266,8 @@ static const struct storage_ops memory_ops = {
   .extent = memory_extent,
   .advise = memory_advise,
   .lock = memory_lock,
+  .others = memory_others,
+  .writable = memory_make_writable,
   .make_writable = memory_make_writable,
   .close = memory_close,
 };

@@ -23,6 +23,13 @@ struct memory {
   bool dense;                   /* has no holes: so says the first truncate */
   bool read_only;
   bool busy;                    /* another program has locked it */
+
+  /* What is answered to who else has it open, and how often that is
+   * asked before it becomes OTHERS_NONE (0: never).
+   */
+  struct storage_others others;
+  unsigned others_leave;
+
   bool no_durable, no_punch, no_zero, no_provision; /* ENOTSUP */
 
   /* Every call that changes something, or syncs, has a number from 1 on;
