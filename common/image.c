@@ -26,7 +26,8 @@ image_read_header (struct storage *st, struct vdi_header *header,
     return -1;
   if (vdi_header_decode (bytes, size, st->name, header, error) == 0)
     return 0;
-  if (!vdi_header_has_signature (bytes, size))
+  if (!vdi_header_has_signature (bytes, size) &&
+      other_format (bytes, size) == NULL)
     hint = other_format_elsewhere (st, *length);
   if (hint != NULL)
     vdi_set_error (error, EINVAL, "%s: is not a VDI image: %s", st->name,

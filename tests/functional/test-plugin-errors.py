@@ -152,10 +152,14 @@ def test_other_formats():
     made = [("a.ova", "tar archive", "tar xf"), ("a.box", ".box", "tar xzf"),
             ("a.zip", "ZIP", "unzip"), ("a.bz2", "bzip2", "bzip2 -d"),
             ("a.xz", "xz", "xz -d")]
-    for fmt in ["vmdk", "vpc", "vhdx", "qcow2"]:
-        name = vditest.path("a." + fmt)
-        vditest.qemu_img("convert", "-f", "raw", "-O", fmt, raw, name)
-        made.append((name, "image", "qemu-nbd -f " + fmt))
+    for fmt, kind in [("vmdk", None), ("vpc", "dynamic"), ("vpc", "fixed"),
+                      ("vhdx", None), ("qcow", None), ("qcow2", None),
+                      ("qed", None), ("parallels", None)]:
+        name = vditest.path("a.%s.%s" % (fmt, kind))
+        options = ["-o", "subformat=" + kind] if kind else []
+        vditest.qemu_img("convert", "-f", "raw", "-O", fmt, *options, raw,
+                         name)
+        made.append((name, "image", "qemu-nbd -f %s\n" % fmt))
     # For these the programs are not everywhere.
     for name, offset, magic, hint in [
             ("a.lz", 0, b"LZIP\1", "lzip -d"),
