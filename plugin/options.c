@@ -344,6 +344,21 @@ options_init (struct options *o)
   o->advice = defaults.advice;
 }
 
+/* nbdkit takes a word without "=" for a file, also what follows a blank in
+ * the value of another parameter.
+ */
+static void
+given_twice (const struct options *o, const char *key, const char *value)
+{
+  if (strcmp (key, "file") == 0 && o->file != NULL)
+    nbdkit_error ("file= was given twice: \"%s\" is the second one, after "
+                  "%s; if that belongs to another parameter, put that in "
+                  "quotes", value, o->file);
+  else
+    nbdkit_error ("%s= was given twice: \"%s\" is the second one", key,
+                  value);
+}
+
 int
 options_set (struct options *o, const char *key, const char *value)
 {
@@ -356,8 +371,7 @@ options_set (struct options *o, const char *key, const char *value)
     if (strcmp (key, p->key) != 0)
       continue;
     if (!p->repeatable && (o->given & bit)) {
-      nbdkit_error ("%s= was given twice: \"%s\" is the second one",
-                    key, value);
+      given_twice (o, key, value);
       return -1;
     }
     o->given |= bit;

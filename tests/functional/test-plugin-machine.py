@@ -316,8 +316,10 @@ def test_encrypted_machine():
 
 def test_blanks_without_quotes():
     m = Machine()
-    out = m.fails("snapshot=before", "upgrade")
-    assert "/upgrade" in out and "quotes" in out, out
+    for words in [["upgrade"], ["the", "upgrade"]]:
+        out = m.fails("snapshot=before", *words)
+        assert words[0] in out and words[-1] in out, out
+        assert "quotes" in out, out
 
 
 def test_not_a_machine():
