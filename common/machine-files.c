@@ -200,8 +200,9 @@ not_found (const struct machine_folders *f, const struct machine *m,
   search_describe (f->search, text, sizeof text);
   return vdi_set_error (error, ENOENT, "%s: the image of machine %.100s with "
                         "the UUID %s was not found; say where it is with "
-                        "parent-dir=DIR, or name it with file= (%s; and no file that was looked "
-                        "at has that UUID: %s)", f->vbox, m->name,
+                        "parent-dir=DIR, or name it with file= (%s; and no "
+                        "file that was looked at has that UUID: %s)",
+                        f->vbox, m->name,
                         vdi_uuid_print (uuid, u), why, text);
 }
 

@@ -40,8 +40,9 @@ extern char *machine_location (const struct machine_folders *,
 /* Find the file that holds an image: image is its index in the registry,
  * or MACHINE_NONE if the registry does not know the UUID.  Places:
  * location, the file name of location in the directories of the machine
- * and the others, and, by UUID, all files there.  *filename is absolute (malloc).  *moved
- * (malloc) says why it is not at its location, NULL if it is.
+ * and the others, and, by UUID, all files there.  *filename is absolute
+ * (malloc).  *moved (malloc) says why it is not at its location, NULL if
+ * it is.
  * ENOENT if it is nowhere, EINVAL if it is there twice.
  */
 extern int machine_find_file (const struct machine_folders *,

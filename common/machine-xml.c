@@ -323,10 +323,10 @@ machine_load (const char *vbox, struct machine **m, struct vdi_error *error)
   }
   if (ret == 0 && !r->seen_machine && r->encrypted)
     ret = vdi_set_error (error, EINVAL, "%s: the machine is encrypted as a "
-                         "whole, with its settings: what its disks are is not "
-                         "to be seen, and they hold nothing that can be read "
-                         "without VirtualBox, also with file=; decrypt it "
-                         "there first", vbox);
+                         "whole, so that its disks are not to be seen here: "
+                         "decrypt it in VirtualBox first (its disks may be "
+                         "encrypted, too, and then file= gives nothing but "
+                         "cipher text)", vbox);
   else if (ret == 0 && !r->seen_machine)
     ret = vdi_set_error (error, EINVAL, "%s: there is no Machine in it: is "
                          "it the .vbox file of a VirtualBox machine?", vbox);

@@ -302,6 +302,26 @@ registry_forbids (const struct finder *f, size_t state, size_t image,
                  m->states[snapshot].name);
 }
 
+/* VirtualBox writes a new file beside the old one and keeps the one before:
+ * after a crash they may be all there is.
+ */
+static const char *const spare_suffixes[] = { ".vbox-prev", ".vbox-tmp" };
+#define NR_SPARES (sizeof spare_suffixes / sizeof spare_suffixes[0])
+
+static bool
+is_spare (const char *vbox)
+{
+  const size_t len = strlen (vbox);
+  size_t i, n;
+
+  for (i = 0; i < NR_SPARES; ++i) {
+    n = strlen (spare_suffixes[i]);
+    if (len >= n && strcasecmp (vbox + len - n, spare_suffixes[i]) == 0)
+      return true;
+  }
+  return false;
+}
+
 /* *why is left NULL if it may. */
 static int
 find_why_read_only (const struct finder *f, size_t state, size_t image,
@@ -330,6 +350,10 @@ find_why_read_only (const struct finder *f, size_t state, size_t image,
       free (child);
     }
   }
+  if (text[0] == '\0' && is_spare (f->vbox))
+    text_append (text, sizeof text, "%s may be older than a snapshot or the "
+                 "suspending of the machine: put it in the place of the "
+                 ".vbox file to write", f->vbox);
   if (text[0] == '\0')
     return 0;
   *why = strdup (vdi_one_line (text));
@@ -451,19 +475,16 @@ find (struct finder *f, const char *snapshot, const char *which,
   return 0;
 }
 
-/* VirtualBox writes a new file beside the old one and keeps the one before:
- * after a crash they may be all there is.
- */
 static const char *
-find_older (const char *vbox, char *name, size_t size)
+find_spare (const char *vbox, char *name, size_t size)
 {
-  static const char *const suffixes[] = { "-prev", "-tmp" };
   struct vdi_error ignored;
   struct machine *m;
   size_t i;
 
-  for (i = 0; i < sizeof suffixes / sizeof suffixes[0]; ++i) {
-    snprintf (name, size, "%s%s", vbox, suffixes[i]);
+  for (i = 0; i < NR_SPARES; ++i) {
+    /* What it adds to ".vbox". */
+    snprintf (name, size, "%s%s", vbox, strchr (spare_suffixes[i], '-'));
     if (machine_load (name, &m, &ignored) == 0) {
       machine_free (m);
       return name;
@@ -486,10 +507,10 @@ cannot_load (struct finder *f)
   if (discover_header (f->vbox, &header, &ignored) == 0)
     return vdi_set_error (f->error, EINVAL, "%s: is a VDI image, not the .vbox "
                           "file of a machine; name it with file=", f->vbox);
-  if (find_older (f->vbox, name, sizeof name) != NULL)
-    return vdi_set_error (f->error, cause.err, "%s; VirtualBox has kept an "
-                          "older one, without the latest changes: machine=%s",
-                          cause.message, name);
+  if (find_spare (f->vbox, name, sizeof name) != NULL)
+    return vdi_set_error (f->error, cause.err, "%s; VirtualBox has left "
+                          "another, perhaps without the latest changes: "
+                          "machine='%s'", cause.message, name);
   return -1;
 }
 

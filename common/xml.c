@@ -199,6 +199,12 @@ looks_like_xml (const char *data, size_t size)
   return *p == '<' && strlen (p) == size - (p - data);
 }
 
+static bool
+holds (const char *data, size_t size, const char *text)
+{
+  return memmem (data, size, text, strlen (text)) != NULL;
+}
+
 /* After a crash a file may be empty, cut short or in part zeros.  *why says
  * so; NULL if it does not look like that.
  */
@@ -214,13 +220,23 @@ look_for_loss (const char *data, size_t size, char *why, size_t why_size)
     snprintf (why, why_size, "is empty");
   else if (end == 0)
     snprintf (why, why_size, "holds nothing but %zu bytes of zeros", size);
-  else if (strstr (data, "<VirtualBox") == NULL)
+  else if (!holds (data, size, "<VirtualBox") &&
+           !holds (data, size, "</VirtualBox>"))
     return;
   else if (length < size)
     snprintf (why, why_size, "holds zeros instead of text from byte %zu on",
               length);
-  else if (strstr (data, "</VirtualBox") == NULL)
+  else if (!holds (data, size, "</VirtualBox>"))
     snprintf (why, why_size, "ends too early, after %zu bytes", size);
+}
+
+/* Where the last tag begins, which is what a cut goes through. */
+static long
+last_tag (const char *data)
+{
+  const char *p = strrchr (data, '<');
+
+  return p != NULL ? p - data : 0;
 }
 
 /* Elements with very many attributes are refused before libxml2 sees
@@ -288,6 +304,11 @@ read_file (const char *filename, size_t *size, struct vdi_error *error)
   int fd = -1;
 
   /* Opening a FIFO would wake up its writer. */
+  if (stat (filename, &st) == 0 && S_ISDIR (st.st_mode)) {
+    vdi_set_error (error, EINVAL, "%s: is not a file, but a directory: name "
+                   "the .vbox file in it", filename);
+    return NULL;
+  }
   if (stat (filename, &st) == 0 && !S_ISREG (st.st_mode)) {
     vdi_set_error (error, EINVAL, "%s: is not a file, as the .vbox file of a "
                    "VirtualBox machine is", filename);
@@ -375,7 +396,7 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
     r = parse (&x, data, size);
   /* What is said of a place long before the end is what matters. */
   if (r == -1 && error->err == EINVAL && lost[0] != '\0' &&
-      (x.failed_at == 0 || x.failed_at >= (long) size - 1))
+      (x.failed_at == 0 || x.failed_at >= last_tag (data)))
     vdi_set_error (error, EINVAL, "%s: %s, as after a crash or on a full disk: "
                    "it cannot be read as the .vbox file of a machine",
                    filename, lost);

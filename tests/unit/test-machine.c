@@ -548,7 +548,6 @@ test_read_only (void)
   clear_tmpdir ();
 }
 
-/* What makes no sense is told by line, field and value. */
 /* Moved to a place that nobody could guess. */
 static void
 test_dirs (void)
@@ -589,18 +588,23 @@ test_lost (void)
   write_text ("web.vbox", "", 0);
   CHECK (!find ("web.vbox", NULL, NULL));
   CHECK (error.err == EINVAL && says ("is empty") &&
-         says ("machine=web.vbox-prev"));
+         says ("machine='web.vbox-prev'"));
   write_text ("web.vbox", zeros, sizeof zeros);
   CHECK (!find ("web.vbox", NULL, NULL));
-  CHECK (says ("4000 bytes of zeros") && says ("machine=web.vbox-prev"));
+  CHECK (says ("4000 bytes of zeros") && says ("machine='web.vbox-prev'"));
   CHECK (unlink ("web.vbox") == 0);
   CHECK (!find ("web.vbox", NULL, NULL));
-  CHECK (error.err == ENOENT && says ("machine=web.vbox-prev"));
+  CHECK (error.err == ENOENT && says ("machine='web.vbox-prev'"));
   CHECK (found ("web.vbox-prev", NULL, NULL, "/1.vdi"));
+  CHECK (disk->read_only && strstr (disk->why_read_only, "may be older"));
 
   CHECK (rename ("web.vbox-prev", "web.vbox-tmp") == 0);
   CHECK (!find ("web.vbox", NULL, NULL));
-  CHECK (says ("machine=web.vbox-tmp"));
+  CHECK (says ("machine='web.vbox-tmp'"));
+  CHECK (found ("web.vbox-tmp", NULL, NULL, "/1.vdi") && disk->read_only);
+  CHECK (rename ("web.vbox-tmp", "web.vbox") == 0);
+  CHECK (found ("web.vbox", NULL, NULL, "/1.vdi") && !disk->read_only);
+  CHECK (unlink ("web.vbox") == 0);
   /* One that is no better is not worth the mention. */
   write_text ("web.vbox-tmp", "<VirtualBox", 11);
   CHECK (!find ("web.vbox", NULL, NULL));
@@ -608,6 +612,7 @@ test_lost (void)
   clear_tmpdir ();
 }
 
+/* What makes no sense is told by line, field and value. */
 static void
 test_nonsense (void)
 {

@@ -393,7 +393,7 @@ test_lost (void)
   size_t n;
 
   CHECK (loads (whole, size));
-  for (n = 1; n < size - strlen ("</VirtualBox>\n"); ++n) {
+  for (n = 1; n < size - 1; ++n) {
     memcpy (bytes, whole, size);
     memset (bytes + n, 0, size - n);
     if (n < 40) {               /* nobody can tell what it was */
@@ -403,6 +403,11 @@ test_lost (void)
     }
     CHECK (refused (whole, n, "ends too early"));
     CHECK (refused (bytes, size, "holds zeros instead of text from byte "));
+    /* The beginning is what is lost. */
+    memset (bytes, 0, n);
+    memcpy (bytes + n, whole + n, size - n);
+    if (strstr (whole + n, "</VirtualBox>") != NULL)
+      CHECK (refused (bytes, size, "zeros instead of text from byte 0 on"));
   }
   CHECK (refused ("", 0, "is empty"));
   memset (bytes, 0, size);
