@@ -7,13 +7,8 @@
  */
 #include <config.h>
 
-#include <errno.h>
-#include <stdlib.h>
-
 #include "chain.h"
 #include "mutants.h"
-
-#define COPY_PIECE (UINT64_C (1) << 20)
 
 /* Write a part of a new block with zeros, unless they are there. */
 static int
@@ -24,58 +19,6 @@ write_zeros (struct vdi *vdi, const struct new_block *nb, uint64_t offset,
     return 0;
   return storage_write_zeroes (vdi->levels[0]->st, offset, length, "data",
                                error);
-}
-
-/* Copy from where the run is to the same image's file at offset. */
-static int
-copy_run (struct vdi *vdi, const struct run *run, uint64_t offset,
-          struct vdi_error *error)
-{
-  const uint64_t piece = MIN (run->length, COPY_PIECE);
-  void *buf = malloc (piece);
-  uint64_t done, n;
-  int r = 0;
-
-  if (buf == NULL)
-    return vdi_set_errno (error, ENOMEM, "%s: copying a block",
-                          vdi->levels[0]->name);
-  for (done = 0; r == 0 && done < run->length; done += n) {
-    n = MIN (piece, run->length - done);
-    r = storage_read (vdi->levels[run->level]->st, buf, n,
-                      run->file_offset + done, "data", error);
-    if (r == 0)
-      r = storage_write (vdi->levels[0]->st, buf, n, offset + done, "data",
-                         error);
-  }
-  free (buf);
-  return r;
-}
-
-/* Write what the parents show of [from, to) of the disk into the new
- * block, whose byte for disk position 0 would be at file_base.
- */
-static int
-copy_up (struct vdi *vdi, const struct new_block *nb, uint64_t file_base,
-         uint64_t from, uint64_t to, struct vdi_error *error)
-{
-  struct run run;
-  int r;
-
-  FOR_EACH_RUN (run, pos, vdi, 1, from, to - from) {
-    switch (run.place) {
-    case PLACE_ZERO:
-      r = write_zeros (vdi, nb, file_base + pos, run.length, error);
-      break;
-    case PLACE_DATA:
-      r = copy_run (vdi, &run, file_base + pos, error);
-      break;
-    default:
-      r = chain_missing (vdi, &run, pos, error);
-    }
-    if (r == -1)
-      return -1;
-  }
-  return 0;
 }
 
 /* Write the old content of [from, to) of a block. */
@@ -94,8 +37,8 @@ write_old (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
   if (old_entry == VDI_FREE && start + from < vdi->size &&
       !MUTANT (parent_not_copied)) {
     shown = MIN (to, vdi->size - start);
-    if (copy_up (vdi, nb, file_base, start + from, start + shown,
-                 error) == -1)
+    if (chain_copy (vdi, 1, start + from, start + shown, img->st, file_base,
+                    nb->zeroed, error) == -1)
       return -1;
   }
   return write_zeros (vdi, nb, file_base + start + shown, to - shown, error);

@@ -7,6 +7,7 @@
  *   read.c        what is where; reading
  *   write.c       writing, zeroing, trimming
  *   allocate.c    the first write into a block
+ *   copy.c        what was there before, for that
  *   extents.c     describing
  *   background.c  the thread that commits what is deferred
  *   watch.c       other programs that have the image open
@@ -97,9 +98,17 @@ chain_reads_zero (const struct vdi *vdi, const struct run *run)
           vdi->levels[run->level]->missing_zero);
 }
 
-/* EIO: the file of this run ends too early. */
+/* EIO: the file of this run ends too early.  way: what follows from that. */
 extern int chain_missing (const struct vdi *, const struct run *,
-                          uint64_t pos, struct vdi_error *);
+                          uint64_t pos, const char *way, struct vdi_error *);
+
+/* Write what is seen from a level of [from, to) into a file, in which the
+ * byte for disk position 0 would be at file_base (modulo 2^64).  zeroed:
+ * the file reads as zeros there already.
+ */
+extern int chain_copy (const struct vdi *, size_t level, uint64_t from,
+                       uint64_t to, struct storage *, uint64_t file_base,
+                       bool zeroed, struct vdi_error *);
 
 /* Write into a block that is not allocated, so that it is.  buf NULL
  * stands for zeros.  Returns 1 with nothing done if somebody else has

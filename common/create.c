@@ -291,25 +291,23 @@ first_entry (const struct vdi_header *h, uint64_t parent_end, uint32_t block)
   return parent_end - start < h->block_size ? 0 : VDI_FREE;
 }
 
-/* The block in which the parent ends: what the parent has of it. */
+/* The block in which the parent ends: what it shows there, then zeros. */
 static int
-copy_last_block (struct storage *st, const struct vdi_header *h,
-                 struct vdi *parent, uint64_t parent_end,
-                 struct vdi_error *error)
+write_straddling (struct storage *st, const struct vdi_header *h,
+                  const struct vdi *parent, uint64_t parent_end,
+                  struct vdi_error *error)
 {
   const uint64_t start = ROUND_DOWN (parent_end, h->block_size);
-  uint8_t buf[65536];
-  uint64_t pos;
-  size_t n;
+  const uint64_t base = vdi_block_offset (h, 0) - start; /* modulo 2^64 */
 
-  for (pos = start; pos < parent_end; pos += n) {
-    n = MIN (parent_end - pos, sizeof buf);
-    if (vdi_read (parent, buf, n, pos, error) == -1 ||
-        storage_write (st, buf, n, vdi_block_offset (h, 0) + (pos - start),
-                       "data", error) == -1)
-      return -1;
-  }
-  return 0;
+  if (chain_copy (parent, 0, start, parent_end, st, base, st->grows_zero,
+                  error) == -1)
+    return -1;
+  if (st->grows_zero)
+    return 0;
+  return storage_write_zeroes (st, base + parent_end,
+                               start + h->block_size - parent_end, "data",
+                               error);
 }
 
 /* Take the space for the blocks of a fixed image. */
@@ -359,7 +357,7 @@ write_image (struct storage *st, const struct vdi_header *h,
                       : clear_device (st, length, error)) == -1 ||
       (h->type == VDI_TYPE_FIXED && take_space (st, h, error) == -1) ||
       (copy &&
-       copy_last_block (st, h, parent, parent_end, error) == -1) ||
+       write_straddling (st, h, parent, parent_end, error) == -1) ||
       write_map (st, h, parent_end, error) == -1 ||
       storage_sync (st, error) == -1)
     return -1;

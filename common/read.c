@@ -92,23 +92,20 @@ chain_next_run (const struct vdi *vdi, size_t level, uint64_t pos,
 
 int
 chain_missing (const struct vdi *vdi, const struct run *run, uint64_t pos,
-               struct vdi_error *error)
+               const char *way, struct vdi_error *error)
 {
   const struct image *img = vdi->levels[run->level];
-  const char *instead = img->missing_zero ?
-    "zeros are good for reading only, so a child can only be written in whole "
-    "blocks here" : "use missing=zero to read zeros instead";
 
   if (pos >> img->block_shift >= img->header.n_blocks)
     return vdi_set_error (error, EIO, "%s: block %" PRIu64 " (at byte %"
                           PRIu64 " of the disk), the last one, is not in the "
                           "image, as in those that QEMU made until 2011; %s",
-                          img->name, pos >> img->block_shift, pos, instead);
+                          img->name, pos >> img->block_shift, pos, way);
   return vdi_set_error (error, EIO, "%s: block %" PRIu64 " (at byte %" PRIu64
                         " of the disk) should be stored at byte %" PRIu64
                         ", but the file ends at byte %" PRIu64 "; %s",
                         img->name, pos >> img->block_shift, pos,
-                        run->file_offset, img->file_length, instead);
+                        run->file_offset, img->file_length, way);
 }
 
 int
@@ -123,7 +120,8 @@ chain_read (const struct vdi *vdi, size_t level, void *buf, size_t count,
     if (chain_reads_zero (vdi, &run))
       memset (p, 0, run.length);
     else if (run.place == PLACE_MISSING)
-      return chain_missing (vdi, &run, pos, error);
+      return chain_missing (vdi, &run, pos, "use missing=zero to read zeros "
+                            "instead", error);
     else if (storage_read (vdi->levels[run.level]->st, p, run.length,
                            run.file_offset, "data", error) == -1)
       return -1;
