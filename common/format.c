@@ -391,7 +391,8 @@ vdi_header_is_child (const struct vdi_header *h)
 bool
 vdi_header_lacks_last_block (const struct vdi_header *h)
 {
-  return h->block_size == QEMU_BLOCK_SIZE && h->n_blocks > 0 &&
+  return h->major == 1 && h->block_size == QEMU_BLOCK_SIZE &&
+         h->n_blocks > 0 &&
          h->disk_size % 512 == 0 && h->disk_size % h->block_size != 0 &&
          h->disk_size / h->block_size == h->n_blocks &&
          !vdi_header_is_child (h);

@@ -108,7 +108,7 @@ vdi_header_field_offsets (const struct vdi_header *);
 extern bool vdi_header_is_child (const struct vdi_header *);
 
 /* Does its map end one block before its disk, as in images that QEMU made
- * until 2011 (2.3)?  They can be read as far as the map goes.
+ * until 2011 (2.6)?  They can be read as far as the map goes.
  */
 extern bool vdi_header_lacks_last_block (const struct vdi_header *);
 

@@ -31,8 +31,8 @@ struct model {
   uint64_t size;
 };
 
-/* One sector of the disk: 0, or -1 if the file lacks all or part of it,
- * for which there are zeros then, as QEMU has it.
+/* One sector of the disk: 0, or -1 if the file, or its map, lacks all or part
+ * of it, for which there are zeros then, as QEMU has it.
  */
 static int
 model_read (const struct model *m, unsigned depth, uint64_t pos,
@@ -44,6 +44,8 @@ model_read (const struct model *m, unsigned depth, uint64_t pos,
   memset (out, 0, SECTOR);
   if (depth == 0 || pos >= (m->h.disk_size + 511) / 512 * 512)
     return 0;
+  if (pos / m->h.block_size >= m->h.n_blocks)
+    return -1;
   entry = get_le32 (m->bytes + m->h.map_off +
                     4 * (pos / m->h.block_size));
   if (entry == 0xffffffff)

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ header_of (const struct hostile_file *f)
 
 /* entries: the map; every sector of every block is different. */
 static struct hostile_file
-make_file (const struct vdi_header *h, const uint32_t entries[BLOCKS])
+make_file (const struct vdi_header *h, const uint32_t *entries)
 {
   struct hostile_file f = { .size = vdi_length_for (h, h->n_alloc) };
   uint64_t i;
@@ -69,7 +70,7 @@ make_file (const struct vdi_header *h, const uint32_t entries[BLOCKS])
   for (i = 0; i < f.size; ++i)
     f.bytes[i] = i < h->data_off ? 0 : 1 + (i / SECTOR * 7 + i) % 255;
   vdi_header_encode (h, f.bytes);
-  for (i = 0; i < BLOCKS; ++i)
+  for (i = 0; i < h->n_blocks; ++i)
     put_le32 (f.bytes + vdi_entry_offset (h, i), entries[i]);
   return f;
 }
@@ -389,6 +390,84 @@ test_long (const struct disk *base)
   }
 }
 
+/*------------------------------------------------------------------*/
+/* The disk larger than the map, as in images that QEMU made until 2011 */
+
+#define QEMU_BLOCK 0x100000u
+
+static struct disk
+make_lacking (uint64_t disk_size, uint32_t entry)
+{
+  struct vdi_header h = plain;
+
+  h.block_size = QEMU_BLOCK;
+  h.n_blocks = h.n_alloc = 1;
+  h.disk_size = disk_size;
+  return (struct disk) { "lacking", { make_file (&h, &entry) }, 1 };
+}
+
+/* As large as its parent could be, and larger than it is. */
+static struct disk
+make_child_of_lacking (uint64_t disk_size, uint32_t entry)
+{
+  static const uint32_t entries[] = { VDI_FREE, 0, VDI_FREE, VDI_ZERO,
+                                      VDI_FREE, 1, VDI_ZERO, VDI_FREE };
+  struct disk d = make_lacking (disk_size, entry);
+  struct vdi_header h = plain;
+
+  h.type = VDI_TYPE_DIFF;
+  h.n_alloc = 2;
+  h.block_size = QEMU_BLOCK / 4;
+  h.disk_size = 2 * QEMU_BLOCK;
+  h.uuid_image.bytes[0] = 3;
+  h.uuid_parent = plain.uuid_image;
+  d.level[1] = d.level[0];
+  d.level[0] = make_file (&h, entries);
+  d.nr = 2;
+  return d;
+}
+
+static void
+test_served (struct disk d, bool served)
+{
+  tally = (struct hostile_tally) { 0 };
+  hostile_test (d.level, d.nr, &tally);
+  CHECK (tally.served == served && tally.written == 0);
+  free_disk (&d);
+}
+
+static void
+test_lacking (void)
+{
+  static const uint32_t entries[] = { 0, VDI_FREE, VDI_ZERO, 1, 0x7fffffff };
+  static const struct {
+    uint64_t disk_size;
+    bool served;
+  } cases[] = {
+    { QEMU_BLOCK + 1, false },
+    { QEMU_BLOCK + SECTOR, true },
+    { QEMU_BLOCK + SECTOR + 1, false },
+    { QEMU_BLOCK + 7 * BLOCK, true },
+    { 2 * QEMU_BLOCK - SECTOR, true },
+    { 2 * QEMU_BLOCK - 1, false },
+    { 2 * QEMU_BLOCK, false },
+    { 2 * QEMU_BLOCK + SECTOR, false },
+  };
+  unsigned i, j;
+
+  for (i = 0; i < ARRAY_SIZE (cases); ++i)
+    for (j = 0; j < ARRAY_SIZE (entries); ++j) {
+      struct disk d = make_lacking (cases[i].disk_size, entries[j]);
+
+      set_length (&d.level[0], d.level[0].size - 3 * SECTOR);
+      test_served (d, cases[i].served); /* the file ends early, too */
+      test_served (make_lacking (cases[i].disk_size, entries[j]),
+                   cases[i].served);
+      test_served (make_child_of_lacking (cases[i].disk_size, entries[j]),
+                   cases[i].served);
+    }
+}
+
 /* The sanitizers map their memory all at once. */
 static void
 limit_memory (void)
@@ -442,5 +521,7 @@ main (void)
   test_long (&long_disk);
   check_tally (&long_disk, 300);
   free_disk (&long_disk);
+
+  test_lacking ();
   return 0;
 }

@@ -154,8 +154,8 @@ static const struct row rows[] = {
     " 18446744073709551615 " },
   { 0, { { 0x160, 8, 3 * MiB + 1 } }, 0, "disk size", " 3145729 " },
 
-  /* 2.3: QEMU until 2011.  Not odd bytes, not more than one block, no other
-   * block size and no child: QEMU made none of those.
+  /* 2.6: QEMU until 2011.  Not odd bytes, not more than one block, no other
+   * block size, no old header and no child: QEMU made none of those.
    */
   { 1, { { 0x170, 8, 3 * MiB + 512 } }, 0, ACCEPTED },
   { 1, { { 0x170, 8, 4 * MiB - 512 } }, 0, ACCEPTED },
@@ -166,6 +166,7 @@ static const struct row rows[] = {
   { 1, { { 0x170, 8, 3 * MiB + 512 }, { 0x1a8, 4, 1 } }, 0,
     "disk size", " 3146240 " },
   { 1, { { 0x170, 8, 512 }, { 0x180, 4, 0 } }, 0, "disk size", " 512 " },
+  { 0, { { 0x160, 8, 3 * MiB + 512 } }, 0, "disk size", " 3146240 " },
 
   /* 3.1 rows 15, 16: QEMU does not care; 3.3 rows 10, 11: VB does not */
   { 1, { { 0x188, 4, 0 } }, 0, ACCEPTED },
