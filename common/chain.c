@@ -122,8 +122,8 @@ add_level (struct vdi *vdi, struct storage *st,
                 "as it goes, with nbdkit -r", img->name, img->map.damage);
   if (vdi_header_lacks_last_block (&img->header))
     chain_warn (vdi, "%s: the disk is %" PRIu64 " bytes longer than its block "
-                "map, as in images that QEMU made until 2011: what they should "
-                "hold there was never stored", img->name,
+                "map, as in images that QEMU made until 2011: there is no reading "
+                "that, but as zeros with missing=zero", img->name,
                 img->size - ((uint64_t) img->header.n_blocks
                              << img->block_shift));
   if (vdi_header_is_child (&img->header) && !parents_wanted (vdi))
@@ -301,7 +301,8 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
 
   if (vdi_header_lacks_last_block (&img->header))
     return vdi_set_error (error, EROFS, "%s: there is no place for the last "
-                          "block in its block map, so it cannot be written to",
+                          "block in its block map, so it cannot be written to: "
+                          "copy the disk to a new image, with missing=zero",
                           img->name);
   if (vdi->insisted > 0)
     return vdi_set_error (error, EROFS, "%s: %s has not the UUID of the "

@@ -163,6 +163,13 @@ def test_lacks_last_block():
         with vditest.serve(image, "missing=zero", readonly=True) as s:
             want = stored + bytes(size - 5 * M)
             assert vditest.read_all(s.connect()) == want
+        # What is not there is not made up for a larger child.
+        larger = vditest.path("larger.vdi")
+        for missing in ["error", "zero"]:
+            out = vditest.serve_fails(larger, "create=diff", "size=7M",
+                                      "parent=" + image, "missing=" + missing)
+            assert "not be made larger than its parent" in out, out
+            assert not os.path.exists(larger)
         # A child of one: what it does not have itself is as missing.
         child = vditest.path("child.vdi")
         with vditest.serve(child, "create=diff", "parent=" + image) as s:
