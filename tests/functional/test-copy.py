@@ -54,21 +54,52 @@ def test_nbdcopy_in():
         check(image, below, raw)
 
 
-def test_nbdcopy_allocated():
-    """Zeros take no space in a dynamic image, also for those who ask for it
-    (the manual says why); in a fixed one it is there."""
-    vditest.requires("nbdcopy")
+def zero_requests(log):
+    """How many there were, and whether the space might be given back."""
+    lines = [x for x in vditest.read_file(log).decode().splitlines()
+             if " Zero id=" in x]
+    assert lines, vditest.read_file(log)
+    return {" trim=1 " in x for x in lines}
+
+
+def test_space_for_zeros():
+    """Zeros take no space in a dynamic image, also if the client asks for it
+    (NO_HOLE), because of who does: see the manual.  There is space in a
+    fixed one, or with the nozero filter."""
+    vditest.requires("nbdcopy", "qemu-io")
     raw = vditest.path("zeros.raw")
+    log = vditest.path("requests")
     with open(raw, "wb") as f:
         f.truncate(16 * M)
-    for kind, blocks in [("dynamic", 0), ("fixed", 16)]:
-        new = vditest.path(kind + ".vdi")
-        with vditest.serve(new, "create=" + kind, "size=16M") as s:
-            vditest.run("nbdcopy", "--allocated", raw, s.uri)
-            assert vditest.read_all(s.connect()) == bytes(16 * M)
-        i = vdi.Image(new)
-        assert len(i.allocated()) == blocks and i.problems() == []
-        assert os.stat(new).st_blocks * 512 >= blocks * M
+    write = ["qemu-io", "-c", "write -P 0 0 16M", "--image-opts"]
+    drive = "driver=raw,file.driver=nbd,file.server.type=unix," \
+        "file.server.path="
+    for client, params, gives_back in [
+            (["nbdcopy", raw], "", True),
+            (["nbdcopy", "--allocated", raw], "", False),
+            (write, drive, None),
+            (write, "detect-zeroes=on," + drive, False),
+            (write, "discard=unmap,detect-zeroes=unmap," + drive, True)]:
+        for kind, filters, blocks in [("dynamic", [], 0),
+                                      ("dynamic", ["nozero"], 16),
+                                      ("fixed", [], 16)]:
+            if gives_back is None:
+                blocks = 16             # written as any data
+            new = vditest.path("new.vdi")
+            with vditest.serve(new, "create=" + kind, "size=16M",
+                               "logfile=" + log,
+                               filters=["log"] + filters) as s:
+                target = params + s.socket if params else s.uri
+                vditest.run(*client, target)
+                assert vditest.read_all(s.connect()) == bytes(16 * M)
+            if gives_back is not None and not filters:
+                assert zero_requests(log) == {gives_back}, client
+            i = vdi.Image(new)
+            assert len(i.allocated()) == blocks and i.problems() == []
+            if not gives_back:
+                assert os.stat(new).st_blocks * 512 >= blocks * M, client
+            os.unlink(new)
+            os.unlink(log)
 
 
 def test_nbdcopy_out():
