@@ -82,7 +82,15 @@ plugin_config_complete (void)
 static int
 plugin_get_ready (void)
 {
-  return disk_start (&options);
+  const char *description;
+
+  if (disk_start (&options) == -1)
+    return -1;
+  description = describe (disk_vdi (), disk_of_machine ());
+  if (description == NULL)
+    return -1;
+  nbdkit_debug ("%s", description);
+  return 0;
 }
 
 static void

@@ -62,6 +62,20 @@ def test_descriptions():
     assert ", damaged" in description(image)
 
 
+def test_new_virtualbox():
+    """It no longer opens all sizes of blocks.  With -v the log says all that
+    the description does."""
+    for block_size, old in [(512, True), (64 * K, True), (128 * K, False),
+                            (128 * M, False), (256 * M, True)]:
+        image = vdi.make(vditest.path("b.vdi"), size=M, block_size=block_size)
+        with vditest.serve(image, readonly=True, verbose=True) as s:
+            text = nbdinfo(s)["exports"][0]["description"]
+            assert (", not for VirtualBox from September 2026 on" in text) \
+                == old, text
+            assert "debug: " + text in s.log(), s.log()
+        os.unlink(image)
+
+
 def test_comment():
     """Comments may be anything at all, descriptions must be UTF-8."""
     image = vdi.make(vditest.path("a.vdi"), comment="Prüfstand: nicht löschen")
