@@ -163,13 +163,25 @@ def test_block_size_warning():
 
 
 def test_text():
-    """What VirtualBox since October 2024 writes."""
+    """What VirtualBox since October 2024 writes; images that are there keep
+    what is in them."""
     new = vditest.path("new.vdi")
     with vditest.serve(new, "create=dynamic", "size=8M"):
         pass
     with open(new, "rb") as f:
         assert f.read(64).rstrip(b"\0") == \
             b"<<< Oracle VirtualBox Disk Image >>>\n"
+    for image, text in [
+            (vdi.make(vditest.path("old.vdi"), size=8 * M), b"Oracle VM "),
+            (vditest.make_vdi("qemu.vdi", 8 * M), b"<<< QEMU ")]:
+        before = vditest.read_file(image)
+        assert text in before[:64]
+        with vditest.serve(image) as s:
+            h = s.connect()
+            h.pwrite(b"x" * 3 * M, M)
+            h.flush()
+        after = vditest.read_file(image)
+        assert after[:512] != before[:512] and after[:64] == before[:64]
 
 
 def test_diff_of_a_diff():
