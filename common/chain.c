@@ -137,7 +137,12 @@ add_level (struct vdi *vdi, struct storage *st,
 static void
 finish (struct vdi *vdi)
 {
+  struct vdi_error error;
+
   vdi->size = vdi->levels[0]->size;
+  /* Whoever may write will be told, once there is somebody. */
+  if (storage_writable (vdi->levels[0]->st, &error) == -1)
+    chain_debug (vdi, "chain: %s", error.message);
   watch_open (vdi);
 }
 

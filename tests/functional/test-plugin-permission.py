@@ -15,7 +15,7 @@ PLUGIN = os.path.join(os.path.dirname(os.path.dirname(vditest.builddir)),
                       "plugin", ".libs", "nbdkit-vdi-plugin.so")
 
 
-def serve_as_nobody(image, command):
+def serve_as_nobody(image, command, *options):
     """nbdkit --run, as a user who owns nothing.  What it needs is copied:
     where it was built need not be readable to them."""
     if os.geteuid() != 0:
@@ -33,7 +33,8 @@ def serve_as_nobody(image, command):
         directory = os.path.dirname(directory)
     nbdkit = shutil.which("nbdkit", path="/usr/local/bin:/usr/bin:/usr/sbin")
     return vditest.run("setpriv", "--reuid=65534", "--regid=65534",
-                       "--clear-groups", nbdkit, "-U", "-", plugin, image,
+                       "--clear-groups", nbdkit, *options, "-U", "-", plugin,
+                       image,
                        "--run", command)
 
 
@@ -54,6 +55,17 @@ def test_readable():
     assert len(warnings) == 1, out
     for word in ["read-only", image, "Permission denied"]:
         assert word in warnings[0], out
+
+
+def test_seen_at_the_start():
+    """Before there is a client, for those who debug: with -r, of which the
+    plugin does not know yet, nobody else wants to hear it."""
+    options = ["-v", "-D", "vdi.chain=1"]
+    words = "a.vdi: cannot be written to: Permission denied"
+    assert words in serve_as_nobody(make(0o444), "true", *options)
+    os.chmod(vditest.path("a.vdi"), 0o666)
+    assert words not in serve_as_nobody(vditest.path("a.vdi"), "true",
+                                        *options)
 
 
 def test_writable():
