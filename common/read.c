@@ -12,13 +12,15 @@
 
 #include "chain.h"
 
-/* How far from pos does the image have nothing, or zeros?  Most of a large
- * disk is like that.
+/* The block at pos was found to have nothing.  How far is that so, or how
+ * far does the image have zeros?  Most of a large disk is like that.  The
+ * first block is not looked at again: it may be allocated by now, and what
+ * was seen is what the run is made of.
  */
 static uint64_t
 nothing_until (const struct image *img, uint64_t pos, uint64_t end)
 {
-  uint64_t block = pos >> img->block_shift;
+  uint64_t block = (pos >> img->block_shift) + 1;
   const uint64_t last = MIN ((end - 1) >> img->block_shift,
                              img->header.n_blocks - 1);
 
