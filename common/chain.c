@@ -116,14 +116,15 @@ add_level (struct vdi *vdi, struct storage *st,
   if (options->advice != STORAGE_NORMAL)
     storage_advise (st, 0, 0, options->advice);
   vdi->levels[vdi->depth++] = img;
+  chain_debug (vdi, "chain: level %zu: %s", vdi->depth - 1, img->name);
 
   if (!img->map.sound)
     chain_warn (vdi, "%s: the block map is damaged: %s; it can be read as far "
                 "as it goes, with nbdkit -r", img->name, img->map.damage);
   if (vdi_header_lacks_last_block (&img->header))
     chain_warn (vdi, "%s: the disk is %" PRIu64 " bytes longer than its block "
-                "map, as in images that QEMU made until 2011: there is no reading "
-                "that, but as zeros with missing=zero", img->name,
+                "map, as in images that QEMU made until 2011: there is no "
+                "reading that, but as zeros with missing=zero", img->name,
                 img->size - ((uint64_t) img->header.n_blocks
                              << img->block_shift));
   if (vdi_header_is_child (&img->header) && !parents_wanted (vdi))
@@ -158,7 +159,6 @@ open_level (struct vdi *vdi, const char *filename,
     storage_close (st);
     return -1;
   }
-  chain_debug (vdi, "chain: level %zu: %s", vdi->depth - 1, st->name);
   return 0;
 }
 
@@ -201,24 +201,6 @@ open_relatives (struct vdi *vdi, const struct vdi_options *options,
 }
 
 int
-vdi_open (const char *filename, const struct vdi_options *options,
-          struct vdi **out, struct vdi_error *error)
-{
-  struct vdi *vdi = new_vdi (options, filename, error);
-
-  if (vdi == NULL)
-    return -1;
-  if (open_level (vdi, filename, options, error) == -1 ||
-      open_relatives (vdi, options, error) == -1) {
-    free_vdi (vdi);
-    return -1;
-  }
-  finish (vdi);
-  *out = vdi;
-  return 0;
-}
-
-int
 chain_open_over (struct storage *st, const struct vdi_options *options,
                  struct vdi **out, struct vdi_error *error)
 {
@@ -235,6 +217,21 @@ chain_open_over (struct storage *st, const struct vdi_options *options,
   }
   finish (vdi);
   *out = vdi;
+  return 0;
+}
+
+int
+vdi_open (const char *filename, const struct vdi_options *options,
+          struct vdi **out, struct vdi_error *error)
+{
+  struct storage *st;
+
+  if (storage_open_file (filename, options->lock, &st, error) == -1)
+    return -1;
+  if (chain_open_over (st, options, out, error) == -1) {
+    storage_close (st);
+    return -1;
+  }
   return 0;
 }
 

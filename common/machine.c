@@ -311,14 +311,11 @@ static const char *const spare_suffixes[] = { ".vbox-prev", ".vbox-tmp" };
 static bool
 is_spare (const char *vbox)
 {
-  const size_t len = strlen (vbox);
-  size_t i, n;
+  size_t i;
 
-  for (i = 0; i < NR_SPARES; ++i) {
-    n = strlen (spare_suffixes[i]);
-    if (len >= n && strcasecmp (vbox + len - n, spare_suffixes[i]) == 0)
+  for (i = 0; i < NR_SPARES; ++i)
+    if (text_has_suffix (vbox, spare_suffixes[i]))
       return true;
-  }
   return false;
 }
 

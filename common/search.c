@@ -261,14 +261,6 @@ search_add_usual_places (struct search *s, const char *filename,
 /*------------------------------------------------------------------*/
 /* Visiting files */
 
-static bool
-has_suffix (const char *name, const char *suffix)
-{
-  size_t len = strlen (name), n = strlen (suffix);
-
-  return len >= n && strcasecmp (name + len - n, suffix) == 0;
-}
-
 /* VirtualBox calls the images of snapshots {UUID}.vdi, and people who
  * copy them may change the end.
  */
@@ -289,8 +281,8 @@ static bool
 is_of_kind (const char *name, enum name_kind kind)
 {
   if (kind == MACHINE_NAMES)
-    return has_suffix (name, ".vbox");
-  return (has_suffix (name, ".vdi") || begins_with_uuid (name)) ==
+    return text_has_suffix (name, ".vbox");
+  return (text_has_suffix (name, ".vdi") || begins_with_uuid (name)) ==
          (kind == LIKELY_NAMES);
 }
 
@@ -526,6 +518,14 @@ search_missed_something (const struct search *s)
 
 /*------------------------------------------------------------------*/
 /* For messages */
+
+bool
+text_has_suffix (const char *text, const char *suffix)
+{
+  size_t len = strlen (text), n = strlen (suffix);
+
+  return len >= n && strcasecmp (text + len - n, suffix) == 0;
+}
 
 void
 text_append (char *text, size_t size, const char *fs, ...)

@@ -123,7 +123,8 @@ extern int vdi_open_storage (struct storage *const *storages, size_t nr,
 
 /* Get ready for writing: check that the map is sound enough to be added
  * to and that nobody else uses the image (EBUSY; see watch.h).  Takes up to
- * half a second to refuse.  Changes nothing in the file.  Idempotent.  Needed before any writing call.
+ * half a second to refuse.  Changes nothing in the file.  Idempotent.
+ * Needed before any writing call.
  */
 extern int vdi_make_writable (struct vdi *, struct vdi_error *);
 

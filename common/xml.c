@@ -205,10 +205,10 @@ holds (const char *data, size_t size, const char *text)
   return memmem (data, size, text, strlen (text)) != NULL;
 }
 
-/* After a crash a file may be empty, cut short or in part zeros.  *why says
- * so; NULL if it does not look like that.
+/* After a crash a file may be empty, cut short or in part zeros.  True, and
+ * why says so, if it looks like that.
  */
-static void
+static bool
 look_for_loss (const char *data, size_t size, char *why, size_t why_size)
 {
   const size_t length = strlen (data);
@@ -222,12 +222,15 @@ look_for_loss (const char *data, size_t size, char *why, size_t why_size)
     snprintf (why, why_size, "holds nothing but %zu bytes of zeros", size);
   else if (!holds (data, size, "<VirtualBox") &&
            !holds (data, size, "</VirtualBox>"))
-    return;
+    return false;
   else if (length < size)
     snprintf (why, why_size, "holds zeros instead of text from byte %zu on",
               length);
   else if (!holds (data, size, "</VirtualBox>"))
     snprintf (why, why_size, "ends too early, after %zu bytes", size);
+  else
+    return false;
+  return true;
 }
 
 /* Where the last tag begins, which is what a cut goes through. */
@@ -304,14 +307,11 @@ read_file (const char *filename, size_t *size, struct vdi_error *error)
   int fd = -1;
 
   /* Opening a FIFO would wake up its writer. */
-  if (stat (filename, &st) == 0 && S_ISDIR (st.st_mode)) {
-    vdi_set_error (error, EINVAL, "%s: is not a file, but a directory: name "
-                   "the .vbox file in it", filename);
-    return NULL;
-  }
   if (stat (filename, &st) == 0 && !S_ISREG (st.st_mode)) {
-    vdi_set_error (error, EINVAL, "%s: is not a file, as the .vbox file of a "
-                   "VirtualBox machine is", filename);
+    vdi_set_error (error, EINVAL, "%s: is not a file, %s", filename,
+                   S_ISDIR (st.st_mode)
+                   ? "but a directory: name the .vbox file in it"
+                   : "as the .vbox file of a VirtualBox machine is");
     return NULL;
   }
   fd = open (filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -380,12 +380,11 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
     .filename = filename, .start = start, .opaque = opaque, .error = error
   };
   size_t size;
-  char *data = read_file (filename, &size, error), lost[100] = "";
+  char *data = read_file (filename, &size, error), lost[100];
   int r;
 
   if (data == NULL)
     return -1;
-  look_for_loss (data, size, lost, sizeof lost);
   if (!looks_like_xml (data, size))
     r = vdi_set_error (error, EINVAL, "%s: is not XML in UTF-8, as the "
                        ".vbox file of a VirtualBox machine is", filename);
@@ -395,8 +394,9 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
   else
     r = parse (&x, data, size);
   /* What is said of a place long before the end is what matters. */
-  if (r == -1 && error->err == EINVAL && lost[0] != '\0' &&
-      (x.failed_at == 0 || x.failed_at >= last_tag (data)))
+  if (r == -1 && error->err == EINVAL &&
+      (x.failed_at == 0 || x.failed_at >= last_tag (data)) &&
+      look_for_loss (data, size, lost, sizeof lost))
     vdi_set_error (error, EINVAL, "%s: %s, as after a crash or on a full disk: "
                    "it cannot be read as the .vbox file of a machine",
                    filename, lost);
