@@ -41,9 +41,13 @@ def _do(*command):
             " ".join(command), result.stdout.decode(errors="replace")))
 
 
+def _mount_tmpfs(where, size):
+    _do("mount", "-t", "tmpfs", "-o", "size=%d" % size, "test", where)
+
+
 def _mount(kind, where):
     if kind == "tmpfs":
-        _do("mount", "-t", "tmpfs", "-o", "size=%d" % SIZE, "test", where)
+        _mount_tmpfs(where, SIZE)
     elif kind == "bindfs":
         vditest.requires("bindfs")
         os.mkdir(where + ".below")
@@ -66,11 +70,20 @@ def _umount(where):
         subprocess.call(["umount", "-l", where])
 
 
+def small(size):
+    """A directory on a tmpfs of so many bytes, which has no metadata to run
+    out of but the pages themselves; for the test to unmount."""
+    _become_private()
+    where = vditest.path("small")
+    os.mkdir(where)
+    _mount_tmpfs(where, size)
+    return where
+
+
 @contextlib.contextmanager
 def mounted(kind):
     """A directory on a new file system: tmpfs, ext4, xfs, btrfs, or through
     FUSE ntfs-3g or bindfs."""
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
     _become_private()
     where = vditest.path(kind)
     os.mkdir(where)
@@ -83,7 +96,7 @@ def mounted(kind):
 
 @contextlib.contextmanager
 def overlay(lower, upper, work, where):
-    """Inside mounted()."""
+    """Inside mounted(), or after small()."""
     _do("mount", "-t", "overlay", "-o", "lowerdir=%s,upperdir=%s,workdir=%s" %
         (lower, upper, work), "test", where)
     try:

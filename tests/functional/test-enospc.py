@@ -3,7 +3,6 @@
 told so, nothing that was acknowledged is lost, and all goes on when there
 is room again."""
 
-import ctypes
 import errno
 import os
 import random
@@ -14,26 +13,10 @@ import threading
 
 import nbd
 
+import filesystems
 import vdi
 import vditest
 from vditest import K, M
-
-CLONE_NEWNS = 0x20000
-
-
-def small_fs(size):
-    """A tmpfs that only this process and its children see."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS) != 0:
-        vditest.skip("needs root, to mount a small file system")
-    # tmpfs has no metadata to run out of but the pages themselves.
-    where = vditest.path("small")
-    os.mkdir(where)
-    if subprocess.call(["mount", "--make-rprivate", "/"]) != 0 or \
-            subprocess.call(["mount", "-t", "tmpfs", "-o",
-                             "size=%d" % size, "small", where]) != 0:
-        vditest.skip("cannot mount a small file system")
-    return where
 
 
 def fill(h, disk, step):
@@ -91,7 +74,7 @@ def full(image, parents, step):
 
 
 def test_base():
-    where = small_fs(3 * M)
+    where = filesystems.small(3 * M)
     image = vdi.make(os.path.join(where, "disk.vdi"), size=64 * M)
     full(image, [], 300 * K)
     vditest.qemu_img("check", "-f", "vdi", image)
@@ -99,7 +82,7 @@ def test_base():
 
 
 def test_small_blocks():
-    where = small_fs(2 * M)
+    where = filesystems.small(2 * M)
     image = vdi.make(os.path.join(where, "disk.vdi"), size=16 * M,
                      block_size=4 * K)
     full(image, [], 100 * K)
@@ -109,7 +92,7 @@ def test_small_blocks():
 def test_child():
     base = vdi.make(vditest.path("base.vdi"), size=16 * M,
                     blocks={b: b"b" * M for b in range(16)})
-    where = small_fs(4 * M)
+    where = filesystems.small(4 * M)
     image = vdi.child(os.path.join(where, "child.vdi"), base,
                       block_size=64 * K)
     full(image, [base], 300 * K)
@@ -119,7 +102,7 @@ def test_child():
 def test_comes_and_goes():
     """Space that others give back at the same moment: a write is told that
     there is none, or it is done, but nobody is told that anything is lost."""
-    where = small_fs(6 * M)
+    where = filesystems.small(6 * M)
     image = vdi.make(os.path.join(where, "disk.vdi"), size=32 * M,
                      blocks={b: b"" for b in range(32)})
     failed = []
@@ -156,7 +139,7 @@ def test_comes_and_goes():
 def test_zero_no_hole():
     """Blocks that are there but sparse get their space, or the client is
     told."""
-    where = small_fs(4 * M)
+    where = filesystems.small(4 * M)
     image = vdi.make(os.path.join(where, "disk.vdi"), size=64 * M)
     with vditest.serve(image) as s:
         h = s.connect()

@@ -98,18 +98,6 @@ def end_cp(o):
     o.process.wait()
 
 
-def refused(s, *texts):
-    """A client that may write is not let in, or may only read."""
-    try:
-        h = s.connect()
-        assert h.is_read_only()
-        h.shutdown()
-    except nbd.Error:
-        pass
-    for t in texts:
-        assert t in s.log(), s.log()
-
-
 def waits_for(s, text):
     vditest.wait_until(lambda: text in s.log(),
                        lambda: "%s: not in: %s" % (text, s.log()), s.process)
@@ -128,12 +116,12 @@ def before(where):
             for program in python, qemu_io:
                 for writing in True, False:
                     with program(image, writing) as other:
-                        refused(s, other.who, "disk.vdi", "lock=off")
+                        vditest.refused(s, other.who, "disk.vdi", "lock=off")
             other = cp(image)
-            refused(s, other.who)
+            vditest.refused(s, other.who)
             end_cp(other)
             with python(base, True) as other:
-                refused(s, other.who, "base.vdi")
+                vditest.refused(s, other.who, "base.vdi")
         # Nobody writes to the parent.
         with python(base, False):
             h = s.connect()
@@ -263,7 +251,7 @@ def test_overlay():
                 for writing in False, True:
                     # Who opens it for writing does copy it up.
                     with python(image, writing) as other:
-                        refused(s, other.who)
+                        vditest.refused(s, other.who)
                         assert os.listdir(upper) == \
                             (["disk.vdi"] if writing else [])
                 h = s.connect()
@@ -286,7 +274,7 @@ def test_unseen():
     os.chmod(os.environ["VDITEST_DIR"], 0o777)
     with vditest.serve(image, options=["-u", "nobody"]) as s:
         with python(image, False) as other:
-            refused(s, "cannot be seen", "disk.vdi", "lock=off")
+            vditest.refused(s, "cannot be seen", "disk.vdi", "lock=off")
             assert other.who not in s.log(), s.log()
         h = s.connect()
         h.pwrite(b"x" * 512, 0)

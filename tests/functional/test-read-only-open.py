@@ -3,15 +3,13 @@
 """An image is opened for reading only until somebody may write to it: seen
 in /proc, and on an overlay, where opening it for writing copies it."""
 
-import ctypes
+import contextlib
 import os
-import subprocess
 
+import filesystems
 import vdi
 import vditest
 from vditest import M
-
-CLONE_NEWNS = 0x20000
 
 
 def make_chain():
@@ -74,80 +72,66 @@ def test_renamed():
         assert bytes(s.connect().pread(M, M)) == b"x" * M
 
 
+@contextlib.contextmanager
 def overlay(size):
-    """A directory that is an overlay over vditest.path(); an upper layer of
-    so many bytes; where that layer is."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNS) != 0:
-        vditest.skip("needs root, to mount an overlay")
-    layer = vditest.path("layer")
-    merged = vditest.path("merged")
-    os.mkdir(layer)
-    os.mkdir(merged)
-    if subprocess.call(["mount", "--make-rprivate", "/"]) != 0 or \
-            subprocess.call(["mount", "-t", "tmpfs", "-o",
-                             "size=%d" % size, "layer", layer]) != 0:
-        vditest.skip("cannot mount a small file system")
-    upper = os.path.join(layer, "upper")
-    os.mkdir(upper)
-    os.mkdir(os.path.join(layer, "work"))
-    lower = vditest.path("lower")
-    os.mkdir(lower)
-    options = "lowerdir=%s,upperdir=%s,workdir=%s" % (
-        lower, upper, os.path.join(layer, "work"))
-    if subprocess.call(["mount", "-t", "overlay", "-o", options,
-                        "overlay", merged]) != 0:
-        vditest.skip("cannot mount an overlay")
-    return lower, upper, merged
+    """A directory that is an overlay; what lies below, and where its upper
+    layer is, which has room for so many bytes."""
+    layer = filesystems.small(size)
+    lower, merged = vditest.path("lower"), vditest.path("merged")
+    upper, work = (os.path.join(layer, d) for d in ("upper", "work"))
+    for d in lower, merged, upper, work:
+        os.mkdir(d)
+    with filesystems.overlay(lower, upper, work, merged):
+        yield lower, upper, merged
 
 
 def test_overlay():
     """As in a container: an image in a lower layer, and no room to copy
     it."""
-    lower, upper, merged = overlay(1 * M)
-    data = os.urandom(M)
-    vdi.make(os.path.join(lower, "a.vdi"), size=8 * M,
-             blocks={i: data for i in range(8)})
-    image = os.path.join(merged, "a.vdi")
-    with vditest.serve(image, readonly=True) as s:
-        assert vditest.read_all(s.connect()) == data * 8
-    assert os.listdir(upper) == []
-    # A client who may write is told; one who may not is served.
-    with vditest.serve(image) as s:
-        told = None
-        try:
-            s.connect()
-        except Exception as e:
-            told = e
-        assert told is not None
-        assert "No space left on device" in s.log(), s.log()
-    assert os.listdir(upper) == []
+    with overlay(1 * M) as (lower, upper, merged):
+        data = os.urandom(M)
+        vdi.make(os.path.join(lower, "a.vdi"), size=8 * M,
+                 blocks={i: data for i in range(8)})
+        image = os.path.join(merged, "a.vdi")
+        with vditest.serve(image, readonly=True) as s:
+            assert vditest.read_all(s.connect()) == data * 8
+        assert os.listdir(upper) == []
+        # A client who may write is told; one who may not is served.
+        with vditest.serve(image) as s:
+            told = None
+            try:
+                s.connect()
+            except Exception as e:
+                told = e
+            assert told is not None
+            assert "No space left on device" in s.log(), s.log()
+        assert os.listdir(upper) == []
 
 
 def test_overlay_writing():
-    lower, upper, merged = overlay(64 * M)
-    data = os.urandom(M)
-    vdi.make(os.path.join(lower, "a.vdi"), size=8 * M,
-             blocks={i: data for i in range(4)})
-    image = os.path.join(merged, "a.vdi")
-    with vditest.unchanged(os.path.join(lower, "a.vdi")):
-        with vditest.serve(image) as s:
-            assert os.listdir(upper) == []
-            h = s.connect()
-            h.pwrite(b"x" * M, M)
-            h.pwrite(b"y" * M, 6 * M)
-            h.flush()
-            wanted = data + b"x" * M + data * 2 + bytes(2 * M) + \
-                b"y" * M + bytes(M)
-            assert vditest.read_all(h) == wanted
-    assert os.listdir(upper) == ["a.vdi"]
-    with vditest.serve(image, readonly=True) as s:
-        assert vditest.read_all(s.connect()) == wanted
-    # A new one, too.
-    new = os.path.join(merged, "new.vdi")
-    with vditest.serve(new, "create=dynamic", "size=4M") as s:
-        s.connect().pwrite(b"z", 0)
-    assert vdi.Image(new).problems() == []
+    with overlay(64 * M) as (lower, upper, merged):
+        data = os.urandom(M)
+        vdi.make(os.path.join(lower, "a.vdi"), size=8 * M,
+                 blocks={i: data for i in range(4)})
+        image = os.path.join(merged, "a.vdi")
+        with vditest.unchanged(os.path.join(lower, "a.vdi")):
+            with vditest.serve(image) as s:
+                assert os.listdir(upper) == []
+                h = s.connect()
+                h.pwrite(b"x" * M, M)
+                h.pwrite(b"y" * M, 6 * M)
+                h.flush()
+                wanted = data + b"x" * M + data * 2 + bytes(2 * M) + \
+                    b"y" * M + bytes(M)
+                assert vditest.read_all(h) == wanted
+        assert os.listdir(upper) == ["a.vdi"]
+        with vditest.serve(image, readonly=True) as s:
+            assert vditest.read_all(s.connect()) == wanted
+        # A new one, too.
+        new = os.path.join(merged, "new.vdi")
+        with vditest.serve(new, "create=dynamic", "size=4M") as s:
+            s.connect().pwrite(b"z", 0)
+        assert vdi.Image(new).problems() == []
 
 
 vditest.main()

@@ -478,6 +478,18 @@ def serve_fails(filename=None, *params, readonly=False, options=(),
 # ----------------------------------------------------------------------
 # Clients.
 
+def refused(s, *texts):
+    """A client that may write is not let in, or may only read."""
+    try:
+        h = s.connect()
+        assert h.is_read_only()
+        h.shutdown()
+    except nbd.Error:
+        pass
+    for t in texts:
+        assert t in s.log(), s.log()
+
+
 @contextlib.contextmanager
 def raises(*errnos):
     """Fail unless libnbd reports one of these errors inside."""
