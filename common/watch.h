@@ -7,8 +7,9 @@
  * - Before it is written to: refused if somebody has it open at all, or a
  *   parent for writing.  Whoever only passes by (file, cp, a virus scanner)
  *   is given half a second.
- * - While it may be written to, once a second.  When somebody begins to read
- *   it, all there is in memory is committed, and a warning says who it is.
+ * - While it may be written to, once a second.  The first time that a program of
+ *   some name reads it, all there is in memory is committed, and a warning
+ *   says who it is.
  *   When somebody opens it for writing, or cannot be seen, so that it has
  *   to be taken for that, all is committed, too, and nothing more is
  *   written for good, if that lasts for a second: until then writes wait.
