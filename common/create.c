@@ -454,18 +454,21 @@ finish_file (struct storage *st, struct vdi_error *error)
  */
 static int
 serve_file (struct storage *st, const struct vdi_options *options,
-            struct vdi **vdi, struct vdi_error *error)
+            struct vdi **out, struct vdi_error *error)
 {
   struct vdi_error ignored;
+  struct vdi *vdi;
 
-  if (chain_open_over (st, options, vdi, error) == -1) {
+  if (chain_open_over (st, options, &vdi, error) == -1) {
     storage_abandon_file (st, error);
     return -1;
   }
-  if (finish_file (st, error) == 0)
-    return 0;
-  vdi_close (*vdi, &ignored);
-  return -1;
+  if (finish_file (st, error) == -1) {
+    vdi_close (vdi, &ignored);
+    return -1;
+  }
+  *out = vdi;
+  return 0;
 }
 
 static void

@@ -23,7 +23,6 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -61,8 +60,8 @@ struct file {
   /* Is it known what st.grows_dense is? */
   _Atomic bool growth_known;
 
-  /* Of a new file, constant once others use it: is it not finished yet, and
-   * does it have its name?
+  /* Constant once others use it: is it new and not finished yet, and did it
+   * have a name when it was opened, or has been given it?
    */
   bool unfinished, named;
 
@@ -459,10 +458,20 @@ open_for_writing (struct file *f)
   return r;
 }
 
+/* What is written to a file without any name is gone when it is closed: by
+ * mv or rsync, say, of a restored image over the one that was opened.
+ */
 static int
 file_writable (struct storage *st)
 {
-  return may_open_to_write (to_file (st)->fd);
+  struct file *f = to_file (st);
+  struct stat sb;
+
+  if (f->named && fstat (f->fd, &sb) == 0 && sb.st_nlink == 0) {
+    errno = ESTALE;
+    return -1;
+  }
+  return may_open_to_write (f->fd);
 }
 
 static int
@@ -478,15 +487,26 @@ file_make_writable (struct storage *st)
   return r;
 }
 
+/* Who has found it by its name may have something in it. */
+static bool
+somebody_has (struct file *f, struct storage_others *others)
+{
+  if (!f->named)
+    return false;
+  storage_others (&f->st, false, others);
+  return others->kind == OTHERS_READ || others->kind == OTHERS_WRITE;
+}
+
 static void
 file_close (struct storage *st)
 {
   struct file *f = to_file (st);
+  struct storage_others others;
 
   /* Nothing waits to be written that close could complain of: what must
    * not be lost has been synced.
    */
-  if (f->unfinished)
+  if (f->unfinished && !somebody_has (f, &others))
     (void) remove_new (f->fd, st->name, f->named);
   close (f->fd);
   again_destroy (&f->again);
@@ -514,35 +534,6 @@ static const struct storage_ops file_ops = {
   .close = file_close,
 };
 
-/* Zeroing a range of a block device falls back, inside the kernel, on
- * writing zeros.  Does this one have a better way?
- */
-static bool
-device_zeroes (dev_t dev)
-{
-  /* The second is where a partition finds its disk's. */
-  static const char *const where[] = { "", "/.." };
-  char path[128];
-  size_t i;
-
-  for (i = 0; i < sizeof where / sizeof where[0]; ++i) {
-    unsigned long long max = 0;
-    FILE *fp;
-
-    snprintf (path, sizeof path,
-              "/sys/dev/block/%u:%u%s/queue/write_zeroes_max_bytes",
-              major (dev), minor (dev), where[i]);
-    fp = fopen (path, "re");
-    if (fp == NULL)
-      continue;
-    if (fscanf (fp, "%llu", &max) != 1)
-      max = 0;
-    fclose (fp);
-    return max > 0;
-  }
-  return false;
-}
-
 /* Make a storage of an open file.  fd is closed if this fails. */
 static int
 new_file (int fd, const struct stat *sb, const char *filename, bool locks,
@@ -567,6 +558,7 @@ new_file (int fd, const struct stat *sb, const char *filename, bool locks,
   f->st.ops = &file_ops;
   f->fd = fd;
   f->block_device = S_ISBLK (sb->st_mode);
+  f->named = sb->st_nlink > 0;
   f->st.grows_zero = !f->block_device;
   f->sector = sector;
   f->use_locks = locks;
@@ -645,8 +637,13 @@ storage_abandon_file (struct storage *st, struct vdi_error *error)
 {
   const struct vdi_error cause = *error;
   struct file *f = to_file (st);
+  struct storage_others others;
 
-  if (f->unfinished && remove_new (f->fd, st->name, f->named) == -1)
+  if (f->unfinished && somebody_has (f, &others))
+    vdi_set_error (error, cause.err,
+                   "%s; the unfinished file is not removed, as another program"
+                   " has it open (%s)", cause.message, others.who);
+  else if (f->unfinished && remove_new (f->fd, st->name, f->named) == -1)
     vdi_set_error (error, cause.err,
                    "%s; the unfinished file could not be removed either:"
                    " remove it yourself", cause.message);

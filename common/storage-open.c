@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -144,9 +145,11 @@ may_open_to_write (int fd)
 {
   char path[64];
 
-  /* Without /proc, opening it will tell. */
+  /* Without /proc, opening it will tell.  EPERM is said by older container
+   * programs of system calls that they do not know, such as this one.
+   */
   return faccessat (AT_FDCWD, proc_name (fd, path), W_OK, AT_EACCESS) == -1 &&
-         errno != ENOENT ? -1 : 0;
+         errno != ENOENT && errno != EPERM ? -1 : 0;
 }
 
 int
@@ -157,6 +160,32 @@ open_to_write (int fd, const char *name)
   if (own == -1 && errno == ENOENT)
     own = open_by_name (fd, name);
   return own == -1 ? -1 : may_wait (own);
+}
+
+bool
+device_zeroes (dev_t dev)
+{
+  /* The second is where a partition finds its disk's. */
+  static const char *const where[] = { "", "/.." };
+  char path[128];
+  size_t i;
+
+  for (i = 0; i < sizeof where / sizeof where[0]; ++i) {
+    unsigned long long max = 0;
+    FILE *fp;
+
+    snprintf (path, sizeof path,
+              "/sys/dev/block/%u:%u%s/queue/write_zeroes_max_bytes",
+              major (dev), minor (dev), where[i]);
+    fp = fopen (path, "re");
+    if (fp == NULL)
+      continue;
+    if (fscanf (fp, "%llu", &max) != 1)
+      max = 0;
+    fclose (fp);
+    return max > 0;
+  }
+  return false;
 }
 
 /* The directory that a file lies in, to be freed. */
@@ -213,12 +242,19 @@ open_unnamed (const char *filename)
 int
 open_new (const char *filename, bool *named)
 {
+  const size_t length = strlen (filename);
   struct stat sb;
   int fd;
 
   /* To say it before all the work instead of after it. */
   if (lstat (filename, &sb) == 0) {
     errno = EEXIST;
+    return -1;
+  }
+  if (errno == ENAMETOOLONG)
+    return -1;
+  if (length > 0 && filename[length-1] == '/') {
+    errno = EISDIR;
     return -1;
   }
   fd = open_unnamed (filename);
@@ -228,13 +264,29 @@ open_new (const char *filename, bool *named)
   return fd == -1 ? -1 : may_wait (fd);
 }
 
+/* Is this the name of the file that fd has open?  1, 0, or -1 and errno. */
+static int
+is_ours (int fd, const char *filename)
+{
+  struct stat is, ours;
+
+  if (fstat (fd, &ours) == -1 || lstat (filename, &is) == -1)
+    return -1;
+  return same_file (&is, &ours);
+}
+
 int
 name_new (int fd, const char *filename, bool named)
 {
   char path[64];
+  int r;
 
-  if (named)
-    return 0;
+  if (named) {
+    r = is_ours (fd, filename);
+    if (r == 0)
+      errno = EEXIST;
+    return r == 1 ? 0 : -1;
+  }
   return linkat (AT_FDCWD, proc_name (fd, path), AT_FDCWD, filename,
                  AT_SYMLINK_FOLLOW);
 }
@@ -242,15 +294,14 @@ name_new (int fd, const char *filename, bool named)
 int
 remove_new (int fd, const char *filename, bool named)
 {
-  struct stat is, ours;
+  int r;
 
   if (!named)
     return 0;
-  if (fstat (fd, &ours) == -1)
-    return -1;
-  if (lstat (filename, &is) == -1)
+  r = is_ours (fd, filename);
+  if (r == -1)
     return errno == ENOENT ? 0 : -1;
-  return same_file (&is, &ours) ? unlink (filename) : 0;
+  return r == 1 ? unlink (filename) : 0;
 }
 
 int

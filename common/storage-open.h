@@ -39,7 +39,7 @@ extern int open_to_read (const char *filename, struct stat *,
 extern int open_again (int fd, int flags);
 
 /* May the file that fd has open be opened for writing, as far as rights and
- * the file system tell?
+ * the file system tell?  EACCES, EROFS...: no.
  */
 extern int may_open_to_write (int fd);
 
@@ -49,13 +49,19 @@ extern int may_open_to_write (int fd);
  */
 extern int open_to_write (int fd, const char *name);
 
+/* Zeroing a range of a block device falls back, inside the kernel, on writing
+ * zeros.  Does this one have a better way?
+ */
+extern bool device_zeroes (dev_t);
+
 /* Make a new file, mode 0600.  *named: it has its name already.  EEXIST if
  * there is something of that name.
  */
 extern int open_new (const char *filename, bool *named);
 
 /* Give it its name, if it has none.  EEXIST, and nothing is changed, if
- * somebody else has used that name meanwhile.
+ * somebody else has used that name meanwhile; ENOENT if it had its name and
+ * has lost it.
  */
 extern int name_new (int fd, const char *filename, bool named);
 

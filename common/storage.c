@@ -213,6 +213,10 @@ storage_lock (struct storage *st, bool writer, struct vdi_error *error)
 static int
 cannot_be_written (const struct storage *st, struct vdi_error *error)
 {
+  if (errno == ESTALE)
+    return vdi_set_error (error, ESTALE, "%s: the file that was opened has "
+                          "been removed, or another put in its place; start "
+                          "again, to use what is there now", st->name);
   return vdi_set_errno (error, errno, "%s: cannot be written to", st->name);
 }
 

@@ -120,8 +120,9 @@ struct storage_ops {
   void (*others) (struct storage *, bool writers_only,
                   struct storage_others *);
 
-  /* Would make_writable succeed, as far as rights can tell?  0, or -1 and
-   * errno.  NULL: yes.
+  /* Would make_writable succeed, as far as rights can tell, and would what
+   * is written be found again?  0, or -1 and errno: ESTALE if the file has
+   * lost its last name since it was opened.  NULL: yes.
    */
   int (*writable) (struct storage *);
 
@@ -164,8 +165,9 @@ extern int storage_open_file (const char *filename, bool locks,
  * unfinished, and may have no name yet (see storage-open.h), until
  * storage_finish_file has brought it and its name to stable storage: EEXIST
  * if somebody else has used the name meanwhile.  storage_abandon_file
- * removes and closes it, and adds to *error if it cannot be removed; closing
- * it unfinished removes it, too.
+ * removes and closes it, and adds to *error if it cannot be removed, or is not
+ * because somebody else has it open by its name; closing it unfinished
+ * removes it, too.
  */
 extern int storage_create_file (const char *filename, bool locks,
                                 struct storage **, struct vdi_error *);

@@ -7,6 +7,7 @@ import contextlib
 import os
 
 import filesystems
+import nbd
 import vdi
 import vditest
 from vditest import M
@@ -70,6 +71,26 @@ def test_renamed():
     vditest.qemu_check(moved)
     with vditest.serve(moved, readonly=True) as s:
         assert bytes(s.connect().pread(M, M)) == b"x" * M
+
+
+def test_replaced():
+    """As by rsync, or by mv of a backup: what is written to a file that has
+    no name any more would be lost without a word.  Readers are served."""
+    base, child = make_chain()
+    with open(child, "rb") as f:
+        other = vditest.write_file("other.vdi", f.read())
+    with vditest.serve(child) as s:
+        os.rename(other, child)
+        with vditest.unchanged(base, child):
+            try:
+                s.connect()
+                assert False, "may write into nowhere"
+            except nbd.Error:
+                pass
+        assert "another put in its place" in s.log(), s.log()
+    with vditest.serve(child, readonly=True) as s:
+        os.unlink(child)
+        assert bytes(s.connect().pread(M, M)) == b"1" * M
 
 
 @contextlib.contextmanager

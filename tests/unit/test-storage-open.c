@@ -49,7 +49,7 @@ __wrap_open (const char *name, int flags, ...)
   return __real_open (name, flags, mode);
 }
 
-static char *name, *other;
+static char *name, *other, *other2;
 
 static void
 write_text (const char *filename, const char *text)
@@ -115,7 +115,10 @@ test_replaced (void)
   write_text (name, "ours");
   write_text (other, "theirs");
   OK (storage_open_file (name, true, &st, &error));
+  OK (storage_writable (st, &error));
+  CHECK (link (name, other2) == 0);
   CHECK (rename (other, name) == 0);
+  OK (storage_writable (st, &error));
   no_proc = true;
   CHECK (storage_make_writable (st, &error) == -1);
   CHECK (error.err == ESTALE);
@@ -125,6 +128,37 @@ test_replaced (void)
   CHECK (reads_as (st, 0, 1, 'O'));
   storage_close (st);
   CHECK (has_text (name, "theirs"));
+  CHECK (has_text (other2, "Ours"));
+  CHECK (unlink (name) == 0);
+  CHECK (unlink (other2) == 0);
+}
+
+/* What would be written to it would be gone afterwards. */
+static void
+test_without_name (void)
+{
+  char proc[64];
+  struct storage *st, *again;
+  int fd;
+
+  write_text (name, "ours");
+  write_text (other, "theirs");
+  OK (storage_open_file (name, true, &st, &error));
+  fd = __real_open (name, O_RDWR);
+  CHECK (fd >= 0);
+  CHECK (rename (other, name) == 0);
+  CHECK (storage_writable (st, &error) == -1);
+  CHECK (error.err == ESTALE);
+  CHECK (strstr (error.message, "another put in its place") != NULL);
+  storage_close (st);
+
+  /* Who never gave it a name knows what he does. */
+  snprintf (proc, sizeof proc, "/proc/self/fd/%d", fd);
+  OK (storage_open_file (proc, true, &again, &error));
+  OK (storage_writable (again, &error));
+  OK (storage_make_writable (again, &error));
+  storage_close (again);
+  close (fd);
   CHECK (unlink (name) == 0);
 }
 
@@ -246,10 +280,8 @@ test_overtaken (void)
   OK (storage_create_file (name, true, &st, &error));
   write_text (other, "precious");
   CHECK (rename (other, name) == 0);
-  if (!no_tmpfile) {
-    CHECK (storage_finish_file (st, &error) == -1);
-    CHECK (error.err == EEXIST);
-  }
+  CHECK (storage_finish_file (st, &error) == -1);
+  CHECK (error.err == EEXIST);
   vdi_set_error (&error, EIO, "the reason");
   storage_abandon_file (st, &error);
   CHECK (strcmp (error.message, "the reason") == 0);
@@ -266,9 +298,12 @@ static void
 test_nowhere (void)
 {
   struct storage *st;
+  char *no_dir = tmpdir_file ("none/");
 
   CHECK (storage_create_file ("/nonexistent/x", true, &st, &error) == -1);
   CHECK (error.err == ENOENT);
+  CHECK (storage_create_file (no_dir, true, &st, &error) == -1);
+  CHECK (error.err == EISDIR);
   CHECK (storage_create_file ("/proc/x", true, &st, &error) == -1);
   CHECK (storage_create_file (tmpdir, true, &st, &error) == -1);
   CHECK (error.err == EEXIST);
@@ -283,10 +318,12 @@ main (void)
   tmpdir_make ();
   name = tmpdir_file ("image.vdi");
   other = tmpdir_file ("other");
+  other2 = tmpdir_file ("other2");
 
   test_for_reading ();
   test_without_proc ();
   test_replaced ();
+  test_without_name ();
   test_locks ();
   test_while_reading ();
   for (i = 0; i < 2; ++i) {
