@@ -42,7 +42,7 @@ struct file {
   struct storage st;            /* first, so that one is the other */
 
   /* Set when opened, constant ever after. */
-  int fd;
+  int fd;                       /* -1 when it has been closed */
   bool block_device;
   unsigned sector;              /* of a block device, bytes */
   bool use_locks;
@@ -507,8 +507,9 @@ file_close (struct storage *st)
    * not be lost has been synced.
    */
   if (f->unfinished && !somebody_has (f, &others))
-    (void) remove_new (f->fd, st->name, f->named);
-  close (f->fd);
+    (void) discard_new (f->fd, st->name, f->named);
+  else if (f->fd >= 0)
+    close (f->fd);
   again_destroy (&f->again);
   sync_destroy (&f->syncs);
   pthread_mutex_destroy (&f->lock);
@@ -643,10 +644,13 @@ storage_abandon_file (struct storage *st, struct vdi_error *error)
     vdi_set_error (error, cause.err,
                    "%s; the unfinished file is not removed, as another program"
                    " has it open (%s)", cause.message, others.who);
-  else if (f->unfinished && remove_new (f->fd, st->name, f->named) == -1)
-    vdi_set_error (error, cause.err,
-                   "%s; the unfinished file could not be removed either:"
-                   " remove it yourself", cause.message);
+  else if (f->unfinished) {
+    if (discard_new (f->fd, st->name, f->named) == -1)
+      vdi_set_error (error, cause.err,
+                     "%s; the unfinished file could not be removed either:"
+                     " remove it yourself", cause.message);
+    f->fd = -1;
+  }
   f->unfinished = false;
   storage_close (st);
 }

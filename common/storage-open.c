@@ -11,8 +11,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include "clock.h"
 #include "storage-open.h"
@@ -156,9 +159,13 @@ int
 open_to_write (int fd, const char *name)
 {
   int own = open_again (fd, O_RDWR | OPEN_FLAGS);
+  char byte;
 
   if (own == -1 && errno == ENOENT)
     own = open_by_name (fd, name);
+  /* As rclone's mount, which opens it all the same. */
+  if (own >= 0 && pread (own, &byte, 1, 0) == -1)
+    return give_up (own);
   return own == -1 ? -1 : may_wait (own);
 }
 
@@ -264,44 +271,65 @@ open_new (const char *filename, bool *named)
   return fd == -1 ? -1 : may_wait (fd);
 }
 
-/* Is this the name of the file that fd has open?  1, 0, or -1 and errno. */
-static int
-is_ours (int fd, const char *filename)
-{
-  struct stat is, ours;
-
-  if (fstat (fd, &ours) == -1 || lstat (filename, &is) == -1)
-    return -1;
-  return same_file (&is, &ours);
-}
-
 int
 name_new (int fd, const char *filename, bool named)
 {
+  struct stat is, ours;
   char path[64];
-  int r;
-
-  if (named) {
-    r = is_ours (fd, filename);
-    if (r == 0)
-      errno = EEXIST;
-    return r == 1 ? 0 : -1;
-  }
-  return linkat (AT_FDCWD, proc_name (fd, path), AT_FDCWD, filename,
-                 AT_SYMLINK_FOLLOW);
-}
-
-int
-remove_new (int fd, const char *filename, bool named)
-{
-  int r;
 
   if (!named)
+    return linkat (AT_FDCWD, proc_name (fd, path), AT_FDCWD, filename,
+                   AT_SYMLINK_FOLLOW);
+  if (fstat (fd, &ours) == -1 || lstat (filename, &is) == -1)
+    return -1;
+  if (same_file (&is, &ours))
     return 0;
-  r = is_ours (fd, filename);
-  if (r == -1)
+  errno = EEXIST;
+  return -1;
+}
+
+static bool
+in_user_space (int fd)
+{
+  struct statfs fs;
+
+  return fstatfs (fd, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
+static int
+unlink_ours (const char *filename, const struct stat *ours)
+{
+  struct stat is;
+
+  if (lstat (filename, &is) == -1)
     return errno == ENOENT ? 0 : -1;
-  return r == 1 ? unlink (filename) : 0;
+  if (!same_file (&is, ours) || is.st_size != ours->st_size)
+    return 0;
+  return unlink (filename);
+}
+
+/* While it is open, its number is nobody else's.  But some file systems of
+ * user space (rclone's) make it again when it is closed, if it was removed
+ * before.
+ */
+int
+discard_new (int fd, const char *filename, bool named)
+{
+  const bool close_first = named && in_user_space (fd);
+  struct stat ours;
+  int r = 0, err;
+
+  if (named && fstat (fd, &ours) == -1)
+    return give_up (fd);
+  if (close_first)
+    close (fd);
+  if (named)
+    r = unlink_ours (filename, &ours);
+  err = errno;
+  if (!close_first)
+    close (fd);
+  errno = err;
+  return r;
 }
 
 int

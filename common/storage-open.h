@@ -45,7 +45,7 @@ extern int may_open_to_write (int fd);
 
 /* A second descriptor, for reading and writing, of the file that fd has open,
  * whatever its name is now.  Without /proc it is opened by name: ESTALE if
- * that is another file by now.
+ * that is another file by now.  An error, too, if it cannot be read that way.
  */
 extern int open_to_write (int fd, const char *name);
 
@@ -65,10 +65,10 @@ extern int open_new (const char *filename, bool *named);
  */
 extern int name_new (int fd, const char *filename, bool named);
 
-/* Remove it again; to be called before fd is closed.  What is not ours by
- * now is left alone.
+/* Remove it again, and close it in any case.  What is not ours by now is left
+ * alone.
  */
-extern int remove_new (int fd, const char *filename, bool named);
+extern int discard_new (int fd, const char *filename, bool named);
 
 /* Absolute and without links, to be freed; the file itself need not exist.
  * NULL: no memory.

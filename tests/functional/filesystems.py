@@ -48,6 +48,11 @@ def _mount_tmpfs(where, size):
 def _mount(kind, where):
     if kind == "tmpfs":
         _mount_tmpfs(where, SIZE)
+    elif kind == "rclone":
+        vditest.requires("rclone")
+        os.mkdir(where + ".below")
+        _do("rclone", "mount", "--daemon", "--vfs-cache-mode", "off",
+            ":local:" + where + ".below", where)
     elif kind == "bindfs":
         vditest.requires("bindfs")
         os.mkdir(where + ".below")
@@ -83,7 +88,8 @@ def small(size):
 @contextlib.contextmanager
 def mounted(kind):
     """A directory on a new file system: tmpfs, ext4, xfs, btrfs, or through
-    FUSE ntfs-3g or bindfs."""
+    FUSE ntfs-3g, bindfs or rclone (which writes only new files, and from
+    the beginning to the end)."""
     _become_private()
     where = vditest.path(kind)
     os.mkdir(where)

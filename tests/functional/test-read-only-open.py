@@ -155,4 +155,26 @@ def test_overlay_writing():
         assert vdi.Image(new).problems() == []
 
 
+def test_no_writing_in_place():
+    """rclone's mount opens a file for writing, refuses then to read it, and
+    makes a file that was removed again when it is closed."""
+    with filesystems.mounted("rclone") as where:
+        data = os.urandom(M)
+        vdi.make(os.path.join(where + ".below", "a.vdi"), size=4 * M,
+                 blocks={1: data})
+        image = os.path.join(where, "a.vdi")
+        for readonly in (True, False):
+            with vditest.serve(image, readonly=readonly) as s:
+                h = s.connect()
+                assert h.is_read_only()
+                assert bytes(h.pread(M, M)) == data
+                if not readonly:
+                    assert "serving it read-only" in s.log(), s.log()
+        out = vditest.serve_fails(os.path.join(where, "new.vdi"),
+                                  "create=dynamic", "size=4M")
+        assert "does not let a file grow" in out, out
+        assert os.listdir(where) == ["a.vdi"]
+        assert os.listdir(where + ".below") == ["a.vdi"]
+
+
 vditest.main()
