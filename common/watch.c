@@ -14,6 +14,7 @@
 #define PATIENCE_MS 500         /* before the first write */
 #define PAUSE_MS 10             /* between two looks then */
 #define GRACE_MS 1000           /* while it is written to */
+#define COUNTED_MS 250          /* of what lies between two looks then */
 
 void
 watch_init (struct watch *w)
@@ -170,9 +171,9 @@ commit (struct vdi *vdi)
     chain_warn (vdi, "%s", error.message);
 }
 
-/* Each program once, however often it comes. */
+/* Is this to be said?  Of each program once, however often it comes. */
 static bool
-is_new (struct watch *w, const char *who)
+is_news (struct watch *w, const char *who)
 {
   const size_t len = strcspn (who, ",");
   char *place;
@@ -188,12 +189,16 @@ is_new (struct watch *w, const char *who)
 static void
 meet_reader (struct vdi *vdi, const struct storage_others *o)
 {
-  if (!is_new (&vdi->watch, o->who))
-    return;
-  commit (vdi);
-  chain_warn (vdi, "%s: %s (%s): what that one reads may be inconsistent "
-              "while it is written to here", vdi->levels[0]->name,
-              has_open (o), o->who);
+  struct watch *w = &vdi->watch;
+
+  if (strcmp (w->reader, o->who) != 0) {
+    snprintf (w->reader, sizeof w->reader, "%s", o->who);
+    commit (vdi);
+  }
+  if (is_news (w, o->who))
+    chain_warn (vdi, "%s: %s (%s): what that one reads may be "
+                "inconsistent while it is written to here",
+                vdi->levels[0]->name, has_open (o), o->who);
 }
 
 /* Crash story 11 (commit.c).  For good. */
@@ -221,14 +226,23 @@ meet_writer (struct vdi *vdi, const struct storage_others *o)
 
   if (!w->suspicious) {
     w->suspicious = true;
-    w->since = clock_in_ms (0);
+    w->lasted = 0;
     hold (vdi);
     chain_debug (vdi, "lease: %s: %s (%s)", vdi->levels[0]->name,
                  has_open (o), o->who);
     commit (vdi);
   }
-  else if (clock_ms_since (&w->since) >= GRACE_MS)
-    cede (vdi, o);
+  else {
+    const long ms = clock_ms_since (&w->looked);
+
+    /* Two who pass by one after the other are not one who stays, so that
+     * more is needed than two looks with a long time between them.
+     */
+    w->lasted += ms < COUNTED_MS ? ms : COUNTED_MS;
+    if (w->lasted >= GRACE_MS)
+      cede (vdi, o);
+  }
+  w->looked = clock_in_ms (0);
 }
 
 static void
@@ -261,6 +275,28 @@ look (struct vdi *vdi)
   calm_down (vdi);
   if (o.kind == OTHERS_READ)
     meet_reader (vdi, &o);
+  else if (o.kind == OTHERS_NONE)
+    w->reader[0] = '\0';
+}
+
+/* It cannot be got back under its name, but its disk can still be copied.
+ * Once.
+ */
+static void
+look_for_name (struct vdi *vdi)
+{
+  struct watch *w = &vdi->watch;
+  struct storage *st = vdi->levels[0]->st;
+  struct vdi_error error;
+
+  if (w->said_nameless || storage_writable (st, &error) == 0 ||
+      error.err != ESTALE)
+    return;
+  w->said_nameless = true;
+  chain_warn (vdi, "%s: the file has been removed, or another put in its "
+              "place, while it is written to: all that is written is lost "
+              "when nbdkit ends; copy the disk before that (with nbdcopy, "
+              "for example)", st->name);
 }
 
 bool
@@ -274,6 +310,8 @@ watch_tick (struct vdi *vdi, unsigned seconds)
 {
   struct watch *w = &vdi->watch;
 
+  if (seconds > 0)
+    look_for_name (vdi);
   if (!w->on)
     return;
   if (w->suspicious)

@@ -7,15 +7,18 @@
  * - Before it is written to: refused if somebody has it open at all, or a
  *   parent for writing.  Whoever only passes by (file, cp, a virus scanner)
  *   is given half a second.
- * - While it may be written to, once a second.  The first time that a program of
- *   some name reads it, all there is in memory is committed, and a warning
- *   says who it is.
+ * - While it may be written to, once a second.  When somebody begins to read
+ *   it, all there is in memory is committed, and a warning says who it is, of
+ *   each program's name once.
  *   When somebody opens it for writing, or cannot be seen, so that it has
  *   to be taken for that, all is committed, too, and nothing more is
  *   written for good, if that lasts for a second: until then writes wait.
  *   Programs that respect our locks have closed it again by then.
  *
  * None of this where the storage cannot tell (storage.h: others).
+ *
+ * And, if the file has lost its last name while it is written to, a warning
+ * that all of this will be lost.
  */
 #ifndef VDI_WATCH_H
 #define VDI_WATCH_H
@@ -46,8 +49,11 @@ struct watch {
    * vdi_background; in the end vdi_close.
    */
   _Atomic bool suspicious;      /* somebody may be writing */
-  struct timespec since;        /* that */
+  struct timespec looked;       /* that was seen */
+  long lasted;                  /* ms that it has been */
   unsigned rest;                /* seconds, when looking was expensive */
+  bool said_nameless;
+  char reader[64];              /* who was seen last, if nobody left since */
   char told[WATCH_TOLD][64];    /* who was warned of */
   unsigned nr_told;
 };

@@ -5,9 +5,9 @@ in /proc, and on an overlay, where opening it for writing copies it."""
 
 import contextlib
 import os
+import subprocess
 
 import filesystems
-import nbd
 import vdi
 import vditest
 from vditest import M
@@ -82,15 +82,26 @@ def test_replaced():
     with vditest.serve(child) as s:
         os.rename(other, child)
         with vditest.unchanged(base, child):
-            try:
-                s.connect()
-                assert False, "may write into nowhere"
-            except nbd.Error:
-                pass
-        assert "another put in its place" in s.log(), s.log()
+            vditest.refused(s, "another put in its place")
     with vditest.serve(child, readonly=True) as s:
         os.unlink(child)
         assert bytes(s.connect().pread(M, M)) == b"1" * M
+
+
+def test_removed_while_written_to():
+    """It is said, and there is time to copy the disk."""
+    image = vdi.make(vditest.path("removed.vdi"), size=4 * M)
+    copy = vditest.path("copy")
+    with vditest.serve(image) as s:
+        h = s.connect()
+        h.pwrite(b"x" * M, M)
+        os.unlink(image)
+        vditest.wait_until(lambda: "lost when nbdkit ends" in s.log(),
+                           s.log, s.process)
+        h.pwrite(b"y" * M, 2 * M)
+        subprocess.check_call(["nbdcopy", s.uri, copy])
+    with open(copy, "rb") as f:
+        assert f.read() == bytes(M) + b"x" * M + b"y" * M + bytes(M)
 
 
 @contextlib.contextmanager
