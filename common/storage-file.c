@@ -494,7 +494,7 @@ somebody_has (struct file *f, struct storage_others *others)
   if (!f->named)
     return false;
   storage_others (&f->st, false, others);
-  return others->kind == OTHERS_READ || others->kind == OTHERS_WRITE;
+  return storage_is_other (others);
 }
 
 static void

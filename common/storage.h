@@ -50,6 +50,13 @@ struct storage_others {
                                  * a guess; UNKNOWN: why */
 };
 
+static inline bool
+storage_is_other (const struct storage_others *o)
+{
+  return o->kind == OTHERS_READ || o->kind == OTHERS_WRITE ||
+         o->kind == OTHERS_UNSEEN;
+}
+
 struct storage_ops {
   ssize_t (*pread) (struct storage *, void *buf, size_t count,
                     uint64_t offset);

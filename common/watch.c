@@ -32,13 +32,6 @@ watch_destroy (struct watch *w)
 }
 
 static bool
-is_somebody (const struct storage_others *o)
-{
-  return o->kind == OTHERS_READ || o->kind == OTHERS_WRITE ||
-         o->kind == OTHERS_UNSEEN;
-}
-
-static bool
 may_write (const struct storage_others *o)
 {
   return o->kind == OTHERS_WRITE || o->kind == OTHERS_UNSEEN;
@@ -53,8 +46,8 @@ stays_open (struct storage *st, bool writers_only, struct storage_others *o)
 
   for (;;) {
     storage_others (st, writers_only, o);
-    if (!is_somebody (o) || clock_ms_since (&began) >= PATIENCE_MS)
-      return is_somebody (o);
+    if (!storage_is_other (o) || clock_ms_since (&began) >= PATIENCE_MS)
+      return storage_is_other (o);
     nanosleep (&pause, NULL);
   }
 }
@@ -96,7 +89,7 @@ watch_open (struct vdi *vdi)
     struct storage *st = vdi->levels[i]->st;
 
     storage_others (st, true, &o);
-    if (is_somebody (&o))
+    if (storage_is_other (&o))
       chain_warn (vdi, "%s: %s (%s): what is read may be inconsistent",
                   st->name, has_open (&o), o.who);
     else if (i == 0)
