@@ -61,7 +61,8 @@ struct file {
   _Atomic bool growth_known;
 
   /* Constant once others use it: is it new and not finished yet, and did it
-   * have a name when it was opened, or has been given it?
+   * have a name when it was opened, or has been given it?  (A device is there
+   * without one, too.)
    */
   bool unfinished, named;
 
@@ -465,9 +466,8 @@ static int
 file_writable (struct storage *st)
 {
   struct file *f = to_file (st);
-  struct stat sb;
 
-  if (f->named && fstat (f->fd, &sb) == 0 && sb.st_nlink == 0) {
+  if (f->named && has_lost_name (f->fd)) {
     errno = ESTALE;
     return -1;
   }
@@ -559,7 +559,7 @@ new_file (int fd, const struct stat *sb, const char *filename, bool locks,
   f->st.ops = &file_ops;
   f->fd = fd;
   f->block_device = S_ISBLK (sb->st_mode);
-  f->named = sb->st_nlink > 0;
+  f->named = sb->st_nlink > 0 && !f->block_device;
   f->st.grows_zero = !f->block_device;
   f->sector = sector;
   f->use_locks = locks;

@@ -2,6 +2,7 @@
 /* Opening and making files: see storage-open.h. */
 #include <config.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -163,6 +164,9 @@ open_to_write (int fd, const char *name)
 
   if (own == -1 && errno == ENOENT)
     own = open_by_name (fd, name);
+  /* What was removed from an overlay cannot be copied up any more. */
+  if (own == -1 && errno == EEXIST)
+    errno = ESTALE;
   /* As rclone's mount, which opens it all the same. */
   if (own >= 0 && pread (own, &byte, 1, 0) == -1)
     return give_up (own);
@@ -227,6 +231,70 @@ real_name (const char *filename)
   return name;
 }
 
+static bool
+in_user_space (int fd)
+{
+  struct statfs fs;
+
+  return fstatfs (fd, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
+/* libfuse gives a file that is removed while it is open a name like
+ * .fuse_hidden0000000200000001 in its directory, until it is closed.
+ */
+static bool
+is_hidden_in (const char *dir_name, const struct stat *ours)
+{
+  static const char hidden[] = ".fuse_hidden";
+  DIR *dir = opendir (dir_name);
+  bool found = false;
+  struct dirent *d;
+  struct stat is;
+
+  if (dir == NULL)
+    return false;
+  while (!found && (d = readdir (dir)) != NULL)
+    found = strncmp (d->d_name, hidden, sizeof hidden - 1) == 0 &&
+            fstatat (dirfd (dir), d->d_name, &is, AT_SYMLINK_NOFOLLOW) == 0 &&
+            same_file (&is, ours);
+  closedir (dir);
+  return found;
+}
+
+/* Where it was, if the kernel says that it is there no more: to be freed,
+ * or NULL.
+ */
+static char *
+removed_from (int fd)
+{
+  static const char deleted[] = " (deleted)";
+  const size_t tail = sizeof deleted - 1;
+  char link[64], path[4096];
+  ssize_t n = readlink (proc_name (fd, link), path, sizeof path - 1);
+
+  if (n < (ssize_t) tail || memcmp (path + n - tail, deleted, tail) != 0)
+    return NULL;
+  path[n-tail] = '\0';
+  return directory (path);
+}
+
+bool
+has_lost_name (int fd)
+{
+  struct stat ours;
+  char *dir;
+  bool r;
+
+  if (fstat (fd, &ours) == -1)
+    return false;
+  if (ours.st_nlink != 1 || !in_user_space (fd))
+    return ours.st_nlink == 0;
+  dir = removed_from (fd);
+  r = dir != NULL && is_hidden_in (dir, &ours);
+  free (dir);
+  return r;
+}
+
 /*------------------------------------------------------------------*/
 /* New files */
 
@@ -286,14 +354,6 @@ name_new (int fd, const char *filename, bool named)
     return 0;
   errno = EEXIST;
   return -1;
-}
-
-static bool
-in_user_space (int fd)
-{
-  struct statfs fs;
-
-  return fstatfs (fd, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
 }
 
 static int

@@ -45,9 +45,15 @@ extern int may_open_to_write (int fd);
 
 /* A second descriptor, for reading and writing, of the file that fd has open,
  * whatever its name is now.  Without /proc it is opened by name: ESTALE if
- * that is another file by now.  An error, too, if it cannot be read that way.
+ * that is another file by now, or where it was removed from an overlay.  An
+ * error, too, if it cannot be read that way.
  */
 extern int open_to_write (int fd, const char *name);
+
+/* Has the file that fd has open, and that had a name, none any more?  What is
+ * written to it is gone when it is closed.
+ */
+extern bool has_lost_name (int fd);
 
 /* Zeroing a range of a block device falls back, inside the kernel, on writing
  * zeros.  Does this one have a better way?

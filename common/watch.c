@@ -276,7 +276,7 @@ look (struct vdi *vdi)
  * Once.
  */
 static void
-look_for_name (struct vdi *vdi)
+look_for_name (struct vdi *vdi, const char *consequence)
 {
   struct watch *w = &vdi->watch;
   struct storage *st = vdi->levels[0]->st;
@@ -288,8 +288,7 @@ look_for_name (struct vdi *vdi)
   w->said_nameless = true;
   chain_warn (vdi, "%s: the file has been removed, or another put in its "
               "place, while it is written to: all that is written is lost "
-              "when nbdkit ends; copy the disk before that (with nbdcopy, "
-              "for example)", st->name);
+              "%s", st->name, consequence);
 }
 
 bool
@@ -304,7 +303,8 @@ watch_tick (struct vdi *vdi, unsigned seconds)
   struct watch *w = &vdi->watch;
 
   if (seconds > 0)
-    look_for_name (vdi);
+    look_for_name (vdi, "when nbdkit ends; copy the disk before that (with "
+                   "nbdcopy, for example)");
   if (!w->on)
     return;
   if (w->suspicious)
@@ -320,6 +320,8 @@ watch_close (struct vdi *vdi)
 {
   struct storage_others o;
 
+  if (vdi->writable && commit_has_begun (vdi->levels[0]->commit))
+    look_for_name (vdi, "now");
   if (!vdi->watch.on)
     return;
   storage_others (vdi->levels[0]->st, false, &o);

@@ -18,7 +18,7 @@
  * None of this where the storage cannot tell (storage.h: others).
  *
  * And, if the file has lost its last name while it is written to, a warning
- * that all of this will be lost.
+ * that all of this will be lost; or, if that is only seen at the end, is.
  */
 #ifndef VDI_WATCH_H
 #define VDI_WATCH_H

@@ -5,6 +5,7 @@ in /proc, and on an overlay, where opening it for writing copies it."""
 
 import contextlib
 import os
+import stat
 import subprocess
 
 import filesystems
@@ -104,6 +105,73 @@ def test_removed_while_written_to():
         assert f.read() == bytes(M) + b"x" * M + b"y" * M + bytes(M)
 
 
+def test_removed_at_the_end():
+    """Nobody had the time to see it before."""
+    image = vdi.make(vditest.path("end.vdi"), size=4 * M)
+    with vditest.serve(image) as s:
+        h = s.connect()
+        h.pwrite(b"x" * M, M)
+        h.flush()
+        os.unlink(image)
+        s.stop()
+        assert "all that is written is lost" in s.log(), s.log()
+
+
+def test_removed_unused():
+    """Nothing is lost by that."""
+    image = vdi.make(vditest.path("unused.vdi"), size=4 * M)
+    with vditest.serve(image, "lock=off") as s:
+        s.connect()
+        os.unlink(image)
+        s.stop()
+        assert "lost" not in s.log(), s.log()
+
+
+def test_hidden():
+    """libfuse gives a removed file another name, as long as it is open.  One
+    that is only moved is written to."""
+    with filesystems.mounted("ntfs-3g") as where:
+        image = vdi.make(os.path.join(where, "a.vdi"), size=4 * M)
+        moved = os.path.join(where, "moved.vdi")
+        with vditest.serve(image) as s:
+            os.rename(image, moved)
+            h = s.connect()
+            h.pwrite(b"x" * M, M)
+            h.flush()
+            assert "removed" not in s.log(), s.log()
+            os.unlink(moved)
+            vditest.wait_until(lambda: "lost when nbdkit ends" in s.log(),
+                               s.log, s.process)
+        vdi.make(image, size=4 * M)
+        with vditest.serve(image) as s:
+            os.rename(vdi.make(moved, size=4 * M), image)
+            vditest.refused(s, "another put in its place")
+
+
+def test_device_without_name():
+    """What is written to a device is there, whatever names it has."""
+    vditest.requires("losetup")
+    file = vdi.make(vditest.path("device.vdi"), size=4 * M)
+    with open(file, "ab") as f:
+        f.truncate(8 * M)
+    try:
+        device = vditest.run("losetup", "-f", "--show", file).strip()
+    except AssertionError:
+        vditest.skip("needs root, for a loop device")
+    try:
+        node = vditest.path("node")
+        os.mknod(node, 0o600 | stat.S_IFBLK, os.stat(device).st_rdev)
+        with vditest.serve(node) as s:
+            os.unlink(node)
+            s.connect().pwrite(b"x" * M, M)
+            s.stop()
+            assert "removed" not in s.log(), s.log()
+        with vditest.serve(device, readonly=True) as s:
+            assert bytes(s.connect().pread(M, M)) == b"x" * M
+    finally:
+        vditest.run("losetup", "-d", device)
+
+
 @contextlib.contextmanager
 def overlay(size):
     """A directory that is an overlay; what lies below, and where its upper
@@ -164,6 +232,16 @@ def test_overlay_writing():
         with vditest.serve(new, "create=dynamic", "size=4M") as s:
             s.connect().pwrite(b"z", 0)
         assert vdi.Image(new).problems() == []
+
+
+def test_overlay_removed():
+    """What lies in the lower layer keeps its name there."""
+    with overlay(64 * M) as (lower, upper, merged):
+        vdi.make(os.path.join(lower, "a.vdi"), size=4 * M)
+        image = os.path.join(merged, "a.vdi")
+        with vditest.serve(image) as s:
+            os.unlink(image)
+            vditest.refused(s, "another put in its place")
 
 
 def test_no_writing_in_place():
