@@ -368,6 +368,19 @@ unlink_ours (const char *filename, const struct stat *ours)
   return unlink (filename);
 }
 
+/* The kernel tells a file system of user space that a file has been closed,
+ * and does not wait for it.  rclone's makes the file only then, and who opens
+ * it meanwhile waits for that.
+ */
+static void
+close_and_wait (int fd, const char *filename)
+{
+  close (fd);
+  fd = open (filename, O_RDONLY | OPEN_FLAGS);
+  if (fd >= 0)
+    close (fd);
+}
+
 /* While it is open, its number is nobody else's.  But some file systems of
  * user space (rclone's) make it again when it is closed, if it was removed
  * before.
@@ -382,7 +395,7 @@ discard_new (int fd, const char *filename, bool named)
   if (named && fstat (fd, &ours) == -1)
     return give_up (fd);
   if (close_first)
-    close (fd);
+    close_and_wait (fd, filename);
   if (named)
     r = unlink_ours (filename, &ours);
   err = errno;
