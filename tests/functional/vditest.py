@@ -491,6 +491,20 @@ def refused(s, *texts):
 
 
 @contextlib.contextmanager
+def device(file):
+    """The name of a block device that consists of this file."""
+    requires("losetup")
+    try:
+        name = run("losetup", "-f", "--show", file).strip()
+    except AssertionError:
+        skip("needs root, for a loop device")
+    try:
+        yield name
+    finally:
+        run("losetup", "-d", name)
+
+
+@contextlib.contextmanager
 def raises(*errnos):
     """Fail unless libnbd reports one of these errors inside."""
     names = [errno.errorcode[e] for e in errnos]
