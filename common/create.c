@@ -10,12 +10,10 @@
 #include <config.h>
 
 #include <errno.h>
-#include <iconv.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <wchar.h>
 
 #include "bytes.h"
 #include "chain.h"
@@ -24,6 +22,7 @@
 #include "format.h"
 #include "image.h"
 #include "storage.h"
+#include "text.h"
 #include "uuid.h"
 #include "vdi.h"
 
@@ -117,27 +116,6 @@ check_size (uint64_t size, uint32_t block_size, const char *name,
   return 0;
 }
 
-/* WCHAR_T, because no module need be installed for it; its 31 bits are
- * more than Unicode has.
- */
-static bool
-is_utf8 (const char *s)
-{
-  wchar_t wide[VDI_COMMENT_MAX], *w;
-  iconv_t cd = iconv_open ("WCHAR_T", "UTF-8");
-  char *in = (char *) s, *out = (char *) wide;
-  size_t in_left = strlen (s), out_left = sizeof wide;
-  bool r;
-
-  if (cd == (iconv_t) -1)
-    return false;
-  r = iconv (cd, &in, &in_left, &out, &out_left) != (size_t) -1;
-  iconv_close (cd);
-  for (w = wide; r && w < (wchar_t *) out; ++w)
-    r = *w <= 0x10ffff;
-  return r;
-}
-
 static int
 check_comment (const char *comment, const char *name,
                struct vdi_error *error)
@@ -147,7 +125,7 @@ check_comment (const char *comment, const char *name,
                           "%s: the comment is %zu bytes long, and an image has"
                           " room for %d", name, strlen (comment),
                           VDI_COMMENT_MAX);
-  if (!is_utf8 (comment))
+  if (!text_is_utf8 (comment))
     return vdi_set_error (error, EINVAL,
                           "%s: the comment \"%s\" is not valid UTF-8", name,
                           comment);

@@ -11,6 +11,7 @@
 #include "discover.h"
 #include "machine-xml.h"
 #include "search.h"
+#include "text.h"
 
 /* So many machines are asked about children at most, by somebody who wants
  * to write, and by somebody who only reads.

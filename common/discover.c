@@ -9,6 +9,7 @@
 
 #include "discover.h"
 #include "search.h"
+#include "text.h"
 
 static int
 out_of_memory (struct vdi_error *error)

@@ -8,17 +8,7 @@
 #include <string.h>
 
 #include "error.h"
-
-char *
-vdi_one_line (char *text)
-{
-  char *p;
-
-  for (p = text; *p; ++p)
-    if ((unsigned char) *p < ' ' || *p == 127)
-      *p = '?';
-  return text;
-}
+#include "text.h"
 
 int
 vdi_set_error (struct vdi_error *error, int err, const char *fs, ...)
@@ -28,7 +18,7 @@ vdi_set_error (struct vdi_error *error, int err, const char *fs, ...)
   va_start (args, fs);
   vsnprintf (error->message, sizeof error->message, fs, args);
   va_end (args);
-  vdi_one_line (error->message);
+  text_one_line (error->message);
   error->err = err;
   errno = err;
   return -1;
@@ -44,7 +34,7 @@ vdi_set_errno (struct vdi_error *error, int err, const char *fs, ...)
   va_start (args, fs);
   vsnprintf (error->message, sizeof error->message, fs, args);
   va_end (args);
-  vdi_one_line (error->message);
+  text_one_line (error->message);
   len = strlen (error->message);
   /* The GNU version, which may return a string of its own. */
   snprintf (error->message + len, sizeof error->message - len, ": %s",

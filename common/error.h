@@ -20,7 +20,7 @@
 #ifndef VDI_ERROR_H
 #define VDI_ERROR_H
 
-#include <stdarg.h>
+#include "text.h"
 
 #define VDI_ERROR_MAX 1024
 
@@ -42,10 +42,7 @@ extern int vdi_set_errno (struct vdi_error *error, int err,
                           const char *fs, ...)
   __attribute__ ((format (printf, 3, 4)));
 
-/* Make a text fit for one line of a message, in place: file names and
- * what comes from files may hold line ends, and more that terminals obey.
- * Returns text.
- */
-extern char *vdi_one_line (char *text);
+/* As chain.c calls it. */
+#define vdi_one_line text_one_line
 
 #endif /* VDI_ERROR_H */

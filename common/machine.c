@@ -18,6 +18,7 @@
 #include "machine-files.h"
 #include "machine-xml.h"
 #include "search.h"
+#include "text.h"
 
 #define CURRENT 0               /* index of the current state */
 
@@ -48,7 +49,7 @@ warn (const struct finder *f, const char *fs, ...)
   va_start (args, fs);
   vsnprintf (text, sizeof text, fs, args);
   va_end (args);
-  f->warn (f->opaque, vdi_one_line (text));
+  f->warn (f->opaque, text_one_line (text));
 }
 
 /*------------------------------------------------------------------*/
@@ -353,7 +354,7 @@ find_why_read_only (const struct finder *f, size_t state, size_t image,
                  ".vbox file to write", f->vbox);
   if (text[0] == '\0')
     return 0;
-  *why = strdup (vdi_one_line (text));
+  *why = strdup (text_one_line (text));
   return *why ? 0 : vdi_set_errno (f->error, ENOMEM, "%s", f->vbox);
 }
 
@@ -377,7 +378,7 @@ describe (const struct finder *f, size_t state, size_t index, char **text)
                a->port);
   if (a->device != 0)
     text_append (t, sizeof t, " device %u", a->device);
-  *text = strdup (vdi_one_line (t));
+  *text = strdup (text_one_line (t));
   return *text ? 0 : vdi_set_errno (f->error, ENOMEM, "%s", f->vbox);
 }
 

@@ -6,16 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "search.h"
+#include "text.h"
 
 static int
 out_of_memory (struct vdi_error *error)
@@ -518,25 +517,6 @@ search_missed_something (const struct search *s)
 
 /*------------------------------------------------------------------*/
 /* For messages */
-
-bool
-text_has_suffix (const char *text, const char *suffix)
-{
-  size_t len = strlen (text), n = strlen (suffix);
-
-  return len >= n && strcasecmp (text + len - n, suffix) == 0;
-}
-
-void
-text_append (char *text, size_t size, const char *fs, ...)
-{
-  size_t len = strlen (text);
-  va_list args;
-
-  va_start (args, fs);
-  vsnprintf (text + len, size - len, fs, args);
-  va_end (args);
-}
 
 /* strerror is not for threads. */
 static const char *

@@ -114,11 +114,4 @@ struct file_start {
 extern int file_start_read (const char *filename, bool allow_device,
                             struct file_start *, struct vdi_error *);
 
-/* In upper or lower case. */
-extern bool text_has_suffix (const char *text, const char *suffix);
-
-/* Append to a text of bounded size; what does not fit is left out. */
-extern void text_append (char *text, size_t size, const char *fs, ...)
-  __attribute__ ((format (printf, 3, 4)));
-
 #endif /* VDI_SEARCH_H */

@@ -9,7 +9,7 @@
 #include <nbdkit-plugin.h>
 
 #include "describe.h"
-#include "printable.h"
+#include "text.h"
 
 static const char *
 type_in_words (const struct vdi_info *info)
@@ -59,5 +59,5 @@ describe (struct vdi *vdi, const char *machine)
             info.needs_old_virtualbox
             ? ", not for VirtualBox from September 2026 on" : "",
             info.comment[0] != '\0' ? ", comment: " : "", info.comment);
-  return nbdkit_strdup_intern (printable (text));
+  return nbdkit_strdup_intern (text_printable (text));
 }

@@ -12,8 +12,8 @@
 #include <nbdkit-plugin.h>
 
 #include "disk.h"
-#include "printable.h"
 #include "report.h"
+#include "text.h"
 
 /* Set by disk_start before there are threads, constant until disk_stop. */
 static const struct options *options;
@@ -65,7 +65,7 @@ warn_of_twin (void)
     return;
   nbdkit_error ("warning: %s has the same UUID as %s, the parent of the new "
                 "image: move it away if it is only a copy, or always name the "
-                "parent with parent=", printable (twin),
+                "parent with parent=", text_printable (twin),
                 vdi_level_name (vdi, 1));
   free (twin);
 }
@@ -181,7 +181,7 @@ warn_of_children (void)
   vdi_get_info (vdi, &info);
   nbdkit_error ("warning: %s is the parent of %s, which will no longer fit "
                 "once this disk is written to: use nbdkit -r, or write to a "
-                "new child (create=diff)", info.name, printable (child));
+                "new child (create=diff)", info.name, text_printable (child));
   free (child);
 }
 

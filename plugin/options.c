@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include <nbdkit-plugin.h>
 
 #include "options.h"
+#include "text.h"
 
 /* Nobody wants to lose more than a day; and it keeps sums of times far
  * from any limit.
@@ -381,14 +381,6 @@ options_set (struct options *o, const char *key, const char *value)
   return -1;
 }
 
-static bool
-has_suffix (const char *name, const char *suffix)
-{
-  size_t len = strlen (name), n = strlen (suffix);
-
-  return len >= n && strcasecmp (name + len - n, suffix) == 0;
-}
-
 /* Is it clear which disk to serve? */
 static int
 check_source (const struct options *o)
@@ -405,12 +397,12 @@ check_source (const struct options *o)
                   "quotes", o->file);
     return -1;
   }
-  if (o->file != NULL && has_suffix (o->file, ".vbox")) {
+  if (o->file != NULL && text_has_suffix (o->file, ".vbox")) {
     nbdkit_error ("%s: this is the description of a machine, not a disk: "
                   "use machine=%s", o->file, o->file);
     return -1;
   }
-  if (o->machine != NULL && has_suffix (o->machine, ".vdi")) {
+  if (o->machine != NULL && text_has_suffix (o->machine, ".vdi")) {
     nbdkit_error ("%s: this is a disk, not the description of a machine: "
                   "use file=%s", o->machine, o->machine);
     return -1;

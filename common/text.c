@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Text for people: see printable.h. */
+/* Text for people: see text.h. */
 #include <config.h>
 
-#include <stdbool.h>
-#include <stddef.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-#include "printable.h"
+#include "text.h"
 
 /* Well-formed UTF-8 (Unicode standard, table 3-7): the range of the first
  * byte, that of the second, and how many bytes there are.  All others
@@ -17,9 +18,8 @@ static const struct form {
   unsigned char second_min, second_max;
   size_t length;
 } forms[] = {
-  { 0x20, 0x7e, 0, 0, 1 },      /* no control characters... */
-  { 0xc2, 0xc2, 0xa0, 0xbf, 2 }, /* ...nor U+0080 to U+009F */
-  { 0xc3, 0xdf, 0x80, 0xbf, 2 },
+  { 0x01, 0x7f, 0, 0, 1 },
+  { 0xc2, 0xdf, 0x80, 0xbf, 2 },
   { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
   { 0xe1, 0xec, 0x80, 0xbf, 3 },
   { 0xed, 0xed, 0x80, 0x9f, 3 },
@@ -60,17 +60,67 @@ character_length (const unsigned char *s)
   return 0;
 }
 
+static bool
+is_control (unsigned c)
+{
+  return c < ' ' || (c >= 127 && c < 0xa0);
+}
+
 char *
-printable (char *text)
+text_one_line (char *text)
+{
+  char *p;
+
+  for (p = text; *p; ++p)
+    if ((unsigned char) *p <= 127 && is_control (*p))
+      *p = '?';
+  return text;
+}
+
+char *
+text_printable (char *text)
 {
   unsigned char *s = (unsigned char *) text;
 
   while (*s != '\0') {
-    size_t length = character_length (s);
+    const size_t length = character_length (s);
 
-    if (length == 0)
+    /* U+0080 to U+009F are C2 80 to C2 9F. */
+    if (length == 0 || (length == 1 && is_control (s[0])) ||
+        (s[0] == 0xc2 && is_control (s[1])))
       *s++ = '?';
-    s += length;
+    else
+      s += length;
   }
   return text;
+}
+
+bool
+text_is_utf8 (const char *text)
+{
+  const unsigned char *s = (const unsigned char *) text;
+  size_t length;
+
+  while ((length = character_length (s)) > 0)
+    s += length;
+  return *s == '\0';
+}
+
+bool
+text_has_suffix (const char *text, const char *suffix)
+{
+  size_t len = strlen (text), n = strlen (suffix);
+
+  return len >= n && strcasecmp (text + len - n, suffix) == 0;
+}
+
+void
+text_append (char *text, size_t size, const char *fs, ...)
+{
+  size_t len = strlen (text);
+  va_list args;
+
+  va_start (args, fs);
+  vsnprintf (text + len, size - len, fs, args);
+  va_end (args);
 }
