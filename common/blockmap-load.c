@@ -11,8 +11,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +20,7 @@
 #include "checked.h"
 #include "fingerprint.h"
 #include "pages.h"
+#include "text.h"
 
 /* Entries that are read at once: the processor's cache holds them until
  * they are in their place.
@@ -318,39 +317,29 @@ are_all_different (const struct loading *l)
          fingerprint_is_range (l->print, l->map->high);
 }
 
-static void __attribute__ ((format (printf, 2, 3)))
-damaged (struct blockmap *map, const char *fs, ...)
-{
-  const size_t len = strlen (map->damage);
-  va_list args;
-
-  map->sound = false;
-  va_start (args, fs);
-  vsnprintf (map->damage + len, sizeof map->damage - len, fs, args);
-  va_end (args);
-}
-
 static void
 describe_damage (struct loading *l, uint64_t file_length)
 {
   struct blockmap *map = l->map;
+  char *const text = map->damage;
+  const size_t size = sizeof map->damage;
   const uint32_t block = l->first_bad, index = blockmap_get (map, block);
 
+  map->sound = false;
+  text_append (text, size, "block %" PRIu32 " is stored at index %" PRIu32,
+               block, index);
   if (index >= l->whole)
-    damaged (map, "block %" PRIu32 " is stored at index %" PRIu32
-             ", beyond the end of the file, which has room for %" PRIu64
-             " whole blocks", block, index, l->whole);
+    text_append (text, size, ", beyond the end of the file, which has room "
+                 "for %" PRIu64 " whole blocks", l->whole);
   else if (index >= map->n)
-    damaged (map, "block %" PRIu32 " is stored at index %" PRIu32
-             ", but an image of %" PRIu32 " blocks has no such index",
-             block, index, map->n);
+    text_append (text, size, ", but an image of %" PRIu32 " blocks has no "
+                 "such index", map->n);
   else
-    damaged (map, "block %" PRIu32 " is stored at index %" PRIu32
-             ", where another block is stored too", block, index);
+    text_append (text, size, ", where another block is stored too");
   if (map->high > l->whole && map->high <= map->n)
-    damaged (map, "; %" PRIu64 " bytes are missing at the end of the file, "
-             "so if there is a complete copy of it, use that",
-             vdi_length_for (l->h, map->high) - file_length);
+    text_append (text, size, "; %" PRIu64 " bytes are missing at the end of "
+                 "the file, so if there is a complete copy of it, use that",
+                 vdi_length_for (l->h, map->high) - file_length);
 }
 
 /*------------------------------------------------------------------*/

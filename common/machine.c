@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,22 +34,6 @@ struct finder {
   void *opaque;
   struct vdi_error *error;
 };
-
-static void warn (const struct finder *, const char *fs, ...)
-  __attribute__ ((format (printf, 2, 3)));
-static void
-warn (const struct finder *f, const char *fs, ...)
-{
-  char text[VDI_ERROR_MAX];
-  va_list args;
-
-  if (f->warn == NULL)
-    return;
-  va_start (args, fs);
-  vsnprintf (text, sizeof text, fs, args);
-  va_end (args);
-  f->warn (f->opaque, text_one_line (text));
-}
 
 /*------------------------------------------------------------------*/
 /* Which snapshot */
@@ -194,9 +177,9 @@ find_disk (const struct finder *f, const struct machine_state *state,
   if (disk == NULL) {
     *index = 0;
     if (state->nr_disks > 1)
-      warn (f, "%s: machine %.*s has %zu hard disks; serving the first, for "
-            "another say which with disk= (%s)", f->vbox, SHOWN, f->m->name,
-            state->nr_disks, list);
+      text_say (f->warn, f->opaque, "%s: machine %.*s has %zu hard disks; "
+                "serving the first, for another say which with disk= (%s)",
+                f->vbox, SHOWN, f->m->name, state->nr_disks, list);
     return 0;
   }
   if (!read_number (&p, &n) || *p != '\0')
@@ -264,9 +247,9 @@ find_file (const struct finder *f, size_t image, const struct vdi_uuid *uuid,
                          f->error) == -1)
     return -1;
   if (moved != NULL)
-    warn (f, "%s: an image of machine %.*s is not where the machine file "
-          "says; using %s, which has its UUID (%s)", f->vbox, SHOWN,
-          f->m->name, *filename, moved);
+    text_say (f->warn, f->opaque, "%s: an image of machine %.*s is not where "
+              "the machine file says; using %s, which has its UUID (%s)",
+              f->vbox, SHOWN, f->m->name, *filename, moved);
   free (moved);
   return 0;
 }
@@ -443,12 +426,12 @@ warn_of_state (const struct finder *f, size_t state)
   if (state != CURRENT)
     return;
   if (f->m->states[state].has_memory)
-    warn (f, "%s: machine %.*s is saved: its disks are as they were in the "
-          "middle of its work, as after a loss of power", f->vbox, SHOWN,
-          f->m->name);
+    text_say (f->warn, f->opaque, "%s: machine %.*s is saved: its disks are "
+              "as they were in the middle of its work, as after a loss of "
+              "power", f->vbox, SHOWN, f->m->name);
   else if (f->m->aborted)
-    warn (f, "%s: machine %.*s was aborted: its disks are as after a loss "
-          "of power", f->vbox, SHOWN, f->m->name);
+    text_say (f->warn, f->opaque, "%s: machine %.*s was aborted: its disks "
+              "are as after a loss of power", f->vbox, SHOWN, f->m->name);
 }
 
 static int

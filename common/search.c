@@ -518,31 +518,23 @@ search_missed_something (const struct search *s)
 /*------------------------------------------------------------------*/
 /* For messages */
 
-/* strerror is not for threads. */
-static const char *
-why (int err, char *text, size_t size)
-{
-  return strerror_r (err, text, size); /* the GNU one */
-}
-
 void
 search_describe (const struct search *s, char *text, size_t size)
 {
-  char buf[128];
   size_t i;
 
   text[0] = '\0';
   for (i = 0; i < s->nr_places; ++i) {
     text_append (text, size, "%s%s", i > 0 ? ", " : "", s->places[i].dir);
-    if (s->places[i].err)
-      text_append (text, size, " (%s)",
-                   why (s->places[i].err, buf, sizeof buf));
+    errno = s->places[i].err;
+    if (errno != 0)
+      text_append (text, size, " (%m)");
   }
+  errno = s->unreadable_err;
   if (s->nr_unreadable > 0)
     text_append (text, size, "; %zu file%s could not be read, such as "
-                 "%s: %s", s->nr_unreadable, s->nr_unreadable == 1 ? "" : "s",
-                 sightings_get (&s->seen, s->unreadable)->filename,
-                 why (s->unreadable_err, buf, sizeof buf));
+                 "%s: %m", s->nr_unreadable, s->nr_unreadable == 1 ? "" : "s",
+                 sightings_get (&s->seen, s->unreadable)->filename);
   if (s->cut_short)
     text_append (text, size, "; there are more files, of which only %zu were "
                  "looked at", s->max_files);

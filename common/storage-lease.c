@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -50,27 +49,19 @@ try_lease (struct again *again, int fd, int type)
 }
 
 static void
-say (struct storage_others *o, enum storage_others_kind kind,
-     const char *fs, ...)
-  __attribute__ ((format (printf, 3, 4)));
-
-static void
-say (struct storage_others *o, enum storage_others_kind kind,
-     const char *fs, ...)
+say (struct storage_others *o, enum storage_others_kind kind, const char *who)
 {
-  va_list args;
-
   o->kind = kind;
-  va_start (args, fs);
-  vsnprintf (o->who, sizeof o->who, fs, args);
-  va_end (args);
+  snprintf (o->who, sizeof o->who, "%s", who);
 }
 
 static void
 say_user (struct storage_others *o, enum storage_others_kind kind,
-          const struct user *u)
+          const char *how_sure, const struct user *u)
 {
-  say (o, kind, "%s, pid %ld", u->name, (long) u->pid);
+  o->kind = kind;
+  snprintf (o->who, sizeof o->who, "%s%s, pid %ld", how_sure, u->name,
+            (long) u->pid);
 }
 
 /* NFS and SMB refuse a lease also when the server has not left the file to
@@ -103,10 +94,9 @@ say_unseen (struct again *again, int fd, int type, const struct user *guess,
     say (o, OTHERS_UNKNOWN, "it is on a network file system");
   /* Perhaps whoever it was has gone before we could look. */
   else if (try_lease (again, fd, type) == 0)
-    say (o, OTHERS_NONE, "%s", "");
+    say (o, OTHERS_NONE, "");
   else if (guess->pid != 0)
-    say (o, OTHERS_UNSEEN, "perhaps %s, pid %ld", guess->name,
-         (long) guess->pid);
+    say_user (o, OTHERS_UNSEEN, "perhaps ", guess);
   else
     say (o, OTHERS_UNSEEN, "a program of another user, perhaps");
 }
@@ -120,14 +110,14 @@ find_user (struct again *again, int fd, int type, int err, bool writers_only,
 
   users_find (fd, &users);
   if (users.writer.pid != 0)
-    say_user (o, OTHERS_WRITE, &users.writer);
+    say_user (o, OTHERS_WRITE, "", &users.writer);
   else if (users.reader.pid != 0 && !writers_only)
-    say_user (o, OTHERS_READ, &users.reader);
+    say_user (o, OTHERS_READ, "", &users.reader);
   /* The answer was about readers, too. */
   else if (users.reader.pid != 0 && type == F_WRLCK)
-    say (o, OTHERS_NONE, "%s", "");
+    say (o, OTHERS_NONE, "");
   else if (users.ourselves || err == EBUSY)
-    say (o, OTHERS_OURSELVES, "%s", "");
+    say (o, OTHERS_OURSELVES, "");
   else
     say_unseen (again, fd, type, &users.virtualbox, o);
 }
@@ -142,9 +132,9 @@ lease_look (struct again *again, int fd, bool writers_only,
   const int err = try_lease (again, fd, type);
 
   if (err == 0)
-    say (o, OTHERS_NONE, "%s", "");
+    say (o, OTHERS_NONE, "");
   else if (err == EAGAIN || err == EBUSY)
     find_user (again, fd, type, err, writers_only, o);
   else
-    say (o, OTHERS_UNKNOWN, "%s", strerror (err));
+    say (o, OTHERS_UNKNOWN, strerror (err));
 }

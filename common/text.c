@@ -124,3 +124,18 @@ text_append (char *text, size_t size, const char *fs, ...)
   vsnprintf (text + len, size - len, fs, args);
   va_end (args);
 }
+
+void
+text_say (void (*say) (void *opaque, const char *line), void *opaque,
+          const char *fs, ...)
+{
+  char line[1280];              /* an error, and what it means */
+  va_list args;
+
+  if (say == NULL)
+    return;
+  va_start (args, fs);
+  vsnprintf (line, sizeof line, fs, args);
+  va_end (args);
+  say (opaque, text_one_line (line));
+}

@@ -30,4 +30,9 @@ extern bool text_has_suffix (const char *text, const char *suffix);
 extern void text_append (char *text, size_t size, const char *fs, ...)
   __attribute__ ((format (printf, 3, 4)));
 
+/* Say one line to whoever wants to hear it: nobody, if say is NULL. */
+extern void text_say (void (*say) (void *opaque, const char *line),
+                      void *opaque, const char *fs, ...)
+  __attribute__ ((format (printf, 3, 4)));
+
 #endif /* VDI_TEXT_H */

@@ -113,6 +113,35 @@ test_append (void)
   CHECK (strcmp (text, "a1-b012") == 0);
 }
 
+static char said[2048];
+static size_t nr_said;
+
+static void
+hear (void *opaque, const char *line)
+{
+  CHECK (opaque == &nr_said);
+  CHECK (strlen (line) < sizeof said);
+  strcpy (said, line);
+  nr_said++;
+}
+
+static void
+test_say (void)
+{
+  char big[2000];
+
+  text_say (NULL, NULL, "%s", "nobody hears this");
+  text_say (hear, &nr_said, "%s: %d", "a\nb", 7);
+  CHECK (nr_said == 1);
+  CHECK (strcmp (said, "a?b: 7") == 0);
+
+  memset (big, 'x', sizeof big - 1);
+  big[sizeof big - 1] = '\0';
+  text_say (hear, &nr_said, "%s", big);
+  CHECK (nr_said == 2);
+  CHECK (strlen (said) >= 1024 && strlen (said) < sizeof big - 1);
+}
+
 int
 main (void)
 {
@@ -120,5 +149,6 @@ main (void)
   test_utf8 ();
   test_has_suffix ();
   test_append ();
+  test_say ();
   return 0;
 }
