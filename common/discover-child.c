@@ -25,12 +25,6 @@
 /* So many images are named in a message. */
 #define MAX_NAMED 3
 
-static int
-out_of_memory (struct vdi_error *error)
-{
-  return vdi_set_errno (error, ENOMEM, "looking for images");
-}
-
 /* The file that is asked about is none of its own relatives. */
 struct self {
   bool known;
@@ -72,7 +66,7 @@ discover_twin (struct search *s, const char *child, const char *filename,
   if (seen == NULL)
     return 0;
   *twin = strdup (seen->filename);
-  return *twin ? 1 : out_of_memory (error);
+  return *twin ? 1 : sightings_no_memory (error);
 }
 
 /*------------------------------------------------------------------*/
@@ -135,11 +129,11 @@ learn (struct known_by_machine *k, const struct machine *m, size_t image,
   k->child = location_in (m, machine_child (m, image), filename);
   k->newest = location_in (m, newest_above (m, image), filename);
   if (k->child == NULL || k->newest == NULL)
-    return out_of_memory (error);
+    return sightings_no_memory (error);
   if (state == MACHINE_NONE)
     return 1;
   k->snapshot = strdup (m->states[state].name);
-  return k->snapshot ? 1 : out_of_memory (error);
+  return k->snapshot ? 1 : sightings_no_memory (error);
 }
 
 /* Files that make no sense know nothing. */
@@ -198,7 +192,7 @@ discover_child (struct search *s, const char *filename,
   }
   if (seen != NULL) {
     *child = strdup (seen->filename);
-    return *child ? 1 : out_of_memory (error);
+    return *child ? 1 : sightings_no_memory (error);
   }
   r = search_visit_machines (s, MAX_MACHINES, ask_machine, &k, error);
   if (r == 1) {
@@ -258,7 +252,7 @@ find_tips (struct tips *t, const struct vdi_uuid *uuid,
   t->known = calloc (t->table->nr + 1, sizeof *t->known);
   t->queue = malloc ((t->table->nr + 1) * sizeof *t->queue);
   if (t->known == NULL || t->queue == NULL)
-    return out_of_memory (error);
+    return sightings_no_memory (error);
   queue_children (t, uuid);
   for (i = 0; i < t->nr_queue; ++i) {
     const struct sighting *seen = sightings_get (t->table, t->queue[i]);
@@ -296,7 +290,7 @@ describe_newer (const char *filename, const struct tips *t,
   text_append (text, sizeof text, ": serve %s for the newest state",
                t->nr > 1 ? "the right one of these" : "that file");
   *newer = strdup (text);
-  return *newer ? 1 : out_of_memory (error);
+  return *newer ? 1 : sightings_no_memory (error);
 }
 
 static void

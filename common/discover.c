@@ -11,12 +11,6 @@
 #include "search.h"
 #include "text.h"
 
-static int
-out_of_memory (struct vdi_error *error)
-{
-  return vdi_set_errno (error, ENOMEM, "looking for images");
-}
-
 int
 discover_header (const char *filename, struct vdi_header *header,
                  struct vdi_error *error)
@@ -242,11 +236,11 @@ choose (const struct family *f, const struct wanted *w,
     say_unread (f, m, text, sizeof text);
   *warning = NULL;
   if (text[0] != '\0' && (*warning = strdup (text)) == NULL)
-    return out_of_memory (f->error);
+    return sightings_no_memory (f->error);
   *filename = strdup (chosen->filename);
   if (*filename == NULL) {
     free (*warning);
-    return out_of_memory (f->error);
+    return sightings_no_memory (f->error);
   }
   return 0;
 }
@@ -308,7 +302,7 @@ discover_parent (struct search *search, const char *child,
   if (r == 1) {
     *warning = NULL;
     *filename = strdup (m.first->filename);
-    return *filename ? 0 : out_of_memory (error);
+    return *filename ? 0 : sightings_no_memory (error);
   }
   if (add_places (&f, &w.near) == -1 ||
       find_matches (search, &w, &m, error) == -1)
@@ -341,5 +335,5 @@ discover_image (struct search *s, const char *const *dirs, size_t nr_dirs,
                           "with file=", vdi_uuid_print (uuid, u),
                           m.first->filename, m.second->filename);
   *filename = strdup (m.first->filename);
-  return *filename ? 1 : out_of_memory (error);
+  return *filename ? 1 : sightings_no_memory (error);
 }

@@ -16,12 +16,6 @@
 #include "search.h"
 #include "text.h"
 
-static int
-out_of_memory (struct vdi_error *error)
-{
-  return vdi_set_errno (error, ENOMEM, "looking for images");
-}
-
 /* Opening a FIFO, even without blocking, would wake up its writer. */
 static bool
 is_wanted (const struct stat *st, bool allow_device)
@@ -120,7 +114,7 @@ add_place (struct search *s, char *dir, size_t *number,
   struct stat st;
 
   if (dir == NULL)
-    return out_of_memory (error);
+    return sightings_no_memory (error);
   if (stat (dir, &st) == -1)
     p.err = errno;
   else {
@@ -136,7 +130,7 @@ add_place (struct search *s, char *dir, size_t *number,
   places = realloc (s->places, (s->nr_places + 1) * sizeof *places);
   if (places == NULL) {
     free (dir);
-    return out_of_memory (error);
+    return sightings_no_memory (error);
   }
   places[s->nr_places++] = p;
   s->places = places;
@@ -222,7 +216,7 @@ add_places_around (struct search *s, char *dir, size_t *number,
   size_t other;
 
   if (dir == NULL)
-    return out_of_memory (error);
+    return sightings_no_memory (error);
   above = without_last (dir);
   snapshots = join (dir, "Snapshots");
   if (add_place (s, dir, number, error) == -1) {
@@ -251,7 +245,7 @@ search_add_usual_places (struct search *s, const char *filename,
     return -1;
   real = realpath (filename, NULL);
   if (real == NULL)
-    return errno == ENOMEM ? out_of_memory (error) : 0;
+    return errno == ENOMEM ? sightings_no_memory (error) : 0;
   r = add_places_around (s, without_last (real), own, error);
   free (real);
   return r;
@@ -371,13 +365,13 @@ visit_directory (struct search *s, size_t place, enum name_kind kind,
     return 0;
   if (list_directory (p->dir, kind, s->files_left[kind], &names, &nr,
                       &s->cut_short, &p->err) == -1)
-    return p->err == ENOMEM ? out_of_memory (error) : 0;
+    return p->err == ENOMEM ? sightings_no_memory (error) : 0;
   for (i = 0; i < nr && r == 0; ++i) {
     char *filename = join (p->dir, names[i]);
 
     s->files_left[kind]--;
     r = filename ? fn (s, place, filename, opaque, error)
-                 : out_of_memory (error);
+                 : sightings_no_memory (error);
     free (filename);
   }
   free_names (names, 0, nr);

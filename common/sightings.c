@@ -43,6 +43,12 @@ sightings_free (struct sightings *s)
   free (s->buckets);
 }
 
+int
+sightings_no_memory (struct vdi_error *error)
+{
+  return vdi_set_errno (error, ENOMEM, "looking for images");
+}
+
 static struct bucket *
 bucket_of (const struct sightings *s, int key, const void *bytes, size_t size)
 {
@@ -118,14 +124,14 @@ sightings_add (struct sightings *s, const struct sighting *seen,
   struct sighting *new;
 
   if (make_room (s) == -1)
-    return vdi_set_errno (error, ENOMEM, "looking for images");
+    return sightings_no_memory (error);
   if (is_there (s, seen))
     return 0;
   new = &s->entries[i].seen;
   *new = *seen;
   new->filename = strdup (seen->filename);
   if (new->filename == NULL)
-    return vdi_set_errno (error, ENOMEM, "looking for images");
+    return sightings_no_memory (error);
   s->nr++;
   append (s, i, BY_FILE, &new->ino, sizeof new->ino);
   append (s, i, BY_UUID, &new->uuid, sizeof new->uuid);

@@ -58,4 +58,7 @@ extern size_t sightings_number (const struct sightings *,
 extern const struct sighting *sightings_get (const struct sightings *,
                                              size_t number);
 
+/* Set *error and return -1, as all that look for images do without memory. */
+extern int sightings_no_memory (struct vdi_error *);
+
 #endif /* VDI_SIGHTINGS_H */
