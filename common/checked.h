@@ -14,4 +14,6 @@
 #define ROUND_DOWN(a, b) ((a) - (a) % (b))
 #define ROUND_UP(a, b) ROUND_DOWN ((a) + (b) - 1, (b))
 
+#define IS_POWER_OF_TWO(x) ((x) != 0 && ((x) & ((x) - 1)) == 0)
+
 #endif /* VDI_CHECKED_H */

@@ -77,7 +77,7 @@ check_block_size (uint32_t block_size, const char *name,
                   struct vdi_error *error)
 {
   if (block_size >= MIN_BLOCK_SIZE && block_size <= MAX_BLOCK_SIZE &&
-      (block_size & (block_size - 1)) == 0)
+      IS_POWER_OF_TWO (block_size))
     return 0;
   return vdi_set_error (error, EINVAL,
                         "%s: the block size %" PRIu32 " is not a power of two"

@@ -16,7 +16,6 @@
 #include "uuid.h"
 
 /* The pre-header (vdi-format.md 1.1). */
-#define TEXT_SIZE 64
 #define OFF_MAGIC 0x40
 #define OFF_VERSION 0x44
 #define PREHEADER_SIZE 72
@@ -228,12 +227,6 @@ vdi_header_decode (const uint8_t *bytes, size_t size, const char *name,
   return 0;
 }
 
-static bool
-is_power_of_two (uint32_t x)
-{
-  return x != 0 && (x & (x - 1)) == 0;
-}
-
 /* QEMU opens types that the format does not have, as bases. */
 static int
 validate_type (const struct vdi_header *h, const char *name,
@@ -306,14 +299,14 @@ vdi_header_validate (const struct vdi_header *h, const char *name,
 {
   if (validate_type (h, name, error) == -1)
     return -1;
-  if (!is_power_of_two (h->block_size) || h->block_size < 512)
+  if (!IS_POWER_OF_TWO (h->block_size) || h->block_size < 512)
     return vdi_set_error (error, EINVAL,
                           "%s: the block size is %" PRIu32
                           ", which is not a power of two from 512 on"
                           " (1048576 is usual)" DAMAGED,
                           name, h->block_size);
   if (h->block_extra != 0 &&
-      (!is_power_of_two (h->block_extra) || h->block_extra == 1))
+      (!IS_POWER_OF_TWO (h->block_extra) || h->block_extra == 1))
     return vdi_set_error (error, EINVAL,
                           "%s: the size of the extra area of blocks is"
                           " %" PRIu32 ", which is neither 0 nor a power of two"
