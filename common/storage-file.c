@@ -459,19 +459,18 @@ open_for_writing (struct file *f)
   return r;
 }
 
-/* What is written to a file without any name is gone when it is closed: by
- * mv or rsync, say, of a restored image over the one that was opened.
- */
-static int
-file_writable (struct storage *st)
+static bool
+file_is_nameless (struct storage *st)
 {
   struct file *f = to_file (st);
 
-  if (f->named && has_lost_name (f->fd)) {
-    errno = ESTALE;
-    return -1;
-  }
-  return may_open_to_write (f->fd);
+  return f->named && has_lost_name (f->fd);
+}
+
+static int
+file_writable (struct storage *st)
+{
+  return may_open_to_write (to_file (st)->fd);
 }
 
 static int
@@ -530,6 +529,7 @@ static const struct storage_ops file_ops = {
   .advise = file_advise,
   .lock = file_storage_lock,
   .others = file_others,
+  .is_nameless = file_is_nameless,
   .writable = file_writable,
   .make_writable = file_make_writable,
   .close = file_close,

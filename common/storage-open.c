@@ -286,7 +286,7 @@ has_lost_name (int fd)
   bool r;
 
   if (fstat (fd, &ours) == -1)
-    return false;
+    return errno == ESTALE;     /* NFS: removed by another computer */
   if (ours.st_nlink != 1 || !in_user_space (fd))
     return ours.st_nlink == 0;
   dir = removed_from (fd);

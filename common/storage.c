@@ -220,9 +220,19 @@ cannot_be_written (const struct storage *st, struct vdi_error *error)
   return vdi_set_errno (error, errno, "%s: cannot be written to", st->name);
 }
 
+bool
+storage_is_nameless (struct storage *st)
+{
+  return st->ops->is_nameless != NULL && st->ops->is_nameless (st);
+}
+
 int
 storage_writable (struct storage *st, struct vdi_error *error)
 {
+  if (storage_is_nameless (st)) {
+    errno = ESTALE;
+    return cannot_be_written (st, error);
+  }
   if (st->ops->writable != NULL && RETRY (st->ops->writable (st)) == -1)
     return cannot_be_written (st, error);
   return 0;

@@ -50,6 +50,9 @@ struct storage_others {
                                  * a guess; UNKNOWN: why */
 };
 
+/* Is there somebody, seen or unseen?  OTHERS_OURSELVES and OTHERS_UNKNOWN are
+ * nobody who could be told of or waited for.
+ */
 static inline bool
 storage_is_other (const struct storage_others *o)
 {
@@ -127,9 +130,14 @@ struct storage_ops {
   void (*others) (struct storage *, bool writers_only,
                   struct storage_others *);
 
-  /* Would make_writable succeed, as far as rights can tell, and would what
-   * is written be found again?  0, or -1 and errno: ESTALE if the file has
-   * lost its last name since it was opened.  NULL: yes.
+  /* Has the file lost its last name since it was opened, so that what is
+   * written to it is gone when it is closed: by mv or rsync, say, of a
+   * restored image over the one that was opened?  NULL: no.
+   */
+  bool (*is_nameless) (struct storage *);
+
+  /* Would make_writable succeed, as far as rights can tell?  0, or -1 and
+   * errno.  NULL: yes.
    */
   int (*writable) (struct storage *);
 
@@ -221,6 +229,8 @@ extern int storage_write_zeroes (struct storage *, uint64_t offset,
 extern void storage_advise (struct storage *, uint64_t offset,
                             uint64_t length, enum storage_advice);
 extern int storage_lock (struct storage *, bool writer, struct vdi_error *);
+extern bool storage_is_nameless (struct storage *);
+/* ESTALE if it is nameless; else what writable above says. */
 extern int storage_writable (struct storage *, struct vdi_error *);
 extern int storage_make_writable (struct storage *, struct vdi_error *);
 extern void storage_others (struct storage *, bool writers_only,

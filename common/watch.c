@@ -280,10 +280,8 @@ look_for_name (struct vdi *vdi, const char *consequence)
 {
   struct watch *w = &vdi->watch;
   struct storage *st = vdi->levels[0]->st;
-  struct vdi_error error;
 
-  if (w->said_nameless || storage_writable (st, &error) == 0 ||
-      error.err != ESTALE)
+  if (w->said_nameless || !storage_is_nameless (st))
     return;
   w->said_nameless = true;
   chain_warn (vdi, "%s: the file has been removed, or another put in its "

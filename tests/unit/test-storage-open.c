@@ -147,6 +147,7 @@ test_without_name (void)
   fd = __real_open (name, O_RDWR);
   CHECK (fd >= 0);
   CHECK (rename (other, name) == 0);
+  CHECK (storage_is_nameless (st));
   CHECK (storage_writable (st, &error) == -1);
   CHECK (error.err == ESTALE);
   CHECK (strstr (error.message, "another put in its place") != NULL);
@@ -155,6 +156,7 @@ test_without_name (void)
   /* Who never gave it a name knows what he does. */
   snprintf (proc, sizeof proc, "/proc/self/fd/%d", fd);
   OK (storage_open_file (proc, true, &again, &error));
+  CHECK (!storage_is_nameless (again));
   OK (storage_writable (again, &error));
   OK (storage_make_writable (again, &error));
   storage_close (again);
