@@ -247,33 +247,13 @@ file_truncate (struct storage *st, uint64_t size)
   return 0;
 }
 
-/* A block device that cannot do what was asked for says so too late: the
- * kernel has thrown away by then what it had cached of the range, synced
- * or not, and anything older shows.  Zeros are what was asked for.
- */
-static int
-write_zeros_instead (struct file *f, uint64_t offset, uint64_t length)
-{
-  static const uint8_t zeros[65536];
-  ssize_t r;
-
-  while (length > 0) {
-    r = pwrite (f->fd, zeros, MIN (length, sizeof zeros), offset);
-    if (r == -1 && errno != EINTR)
-      return -1;
-    if (r > 0) {
-      offset += r;
-      length -= r;
-    }
-  }
-  return 0;
-}
-
 /* fallocate, as long as it *can be done. */
 static int
 allocate (struct file *f, _Atomic bool *can, int mode, uint64_t offset,
           uint64_t length)
 {
+  struct vdi_error error;
+
   if (!may (can) || !in_range (offset, length))
     return -1;
   /* Block devices take whole sectors only. */
@@ -284,7 +264,13 @@ allocate (struct file *f, _Atomic bool *can, int mode, uint64_t offset,
   if (fallocate (f->fd, mode, offset, length) == 0)
     return 0;
   normalise (can);
-  return f->block_device ? write_zeros_instead (f, offset, length) : -1;
+  if (!f->block_device)
+    return -1;
+  /* A block device that cannot do what was asked for says so too late: the
+   * kernel has thrown away by then what it had cached of the range, synced
+   * or not, and anything older shows.  Zeros are what was asked for.
+   */
+  return storage_write_zeroes (&f->st, offset, length, "zeros", &error);
 }
 
 /* On a block device, too, the range reads as zeros afterwards. */
