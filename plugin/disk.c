@@ -50,23 +50,32 @@ options_of_disk (const struct options *o, struct vdi_options *vo)
   vo->debug = report_debug;
 }
 
+/* Another image that the disk has to do with, to be freed; NULL if there is
+ * none.
+ */
+static char *
+find_relative (int (*find) (struct vdi *, char **, struct vdi_error *))
+{
+  struct vdi_error error;
+  char *name;
+  const int r = find (vdi, &name, &error);
+
+  if (r == -1)
+    report_warning (NULL, error.message);
+  return r == 1 ? text_printable (name) : NULL;
+}
+
 /* The new image says by UUID what its parent is, and nothing else. */
 static void
 warn_of_twin (void)
 {
-  struct vdi_error error;
-  char *twin;
-  int r;
+  char *const twin = find_relative (vdi_find_parent_twin);
 
-  r = vdi_find_parent_twin (vdi, &twin, &error);
-  if (r == -1)
-    report_warning (NULL, error.message);
-  if (r != 1)
+  if (twin == NULL)
     return;
   nbdkit_error ("warning: %s has the same UUID as %s, the parent of the new "
                 "image: move it away if it is only a copy, or always name the "
-                "parent with parent=", text_printable (twin),
-                vdi_level_name (vdi, 1));
+                "parent with parent=", twin, vdi_level_name (vdi, 1));
   free (twin);
 }
 
@@ -168,20 +177,13 @@ disk_start (const struct options *o)
 static void
 warn_of_children (void)
 {
-  struct vdi_info info;
-  struct vdi_error error;
-  char *child;
-  int r;
+  char *const child = find_relative (vdi_find_child);
 
-  r = vdi_find_child (vdi, &child, &error);
-  if (r == -1)
-    report_warning (NULL, error.message);
-  if (r != 1)
+  if (child == NULL)
     return;
-  vdi_get_info (vdi, &info);
   nbdkit_error ("warning: %s is the parent of %s, which will no longer fit "
                 "once this disk is written to: use nbdkit -r, or write to a "
-                "new child (create=diff)", info.name, text_printable (child));
+                "new child (create=diff)", vdi_level_name (vdi, 0), child);
   free (child);
 }
 
