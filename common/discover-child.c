@@ -28,8 +28,7 @@
 /* The file that is asked about is none of its own relatives. */
 struct self {
   bool known;
-  dev_t dev;
-  ino_t ino;
+  struct file_id id;
 };
 
 static struct self
@@ -39,13 +38,13 @@ self_of (const char *filename)
 
   if (stat (filename, &st) == -1)
     return (struct self) { .known = false };
-  return (struct self) { true, st.st_dev, st.st_ino };
+  return (struct self) { true, file_id_of (&st) };
 }
 
 static bool
 is_self (const struct self *self, const struct sighting *seen)
 {
-  return self->known && self->dev == seen->dev && self->ino == seen->ino;
+  return self->known && file_id_equal (self->id, seen->id);
 }
 
 int

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "discover.h"
+#include "file.h"
 #include "machine-files.h"
 
 static int
@@ -32,14 +33,7 @@ is_windows_absolute (const char *location)
 static char *
 in_directory (const char *dir, const char *name)
 {
-  char *r;
-
-  if (name[0] == '/')
-    return strdup (name);
-  if (asprintf (&r, "%s%s%s", strcmp (dir, "/") == 0 ? "" : dir, "/",
-                name) == -1)
-    return NULL;
-  return r;
+  return name[0] == '/' ? strdup (name) : file_join (dir, name);
 }
 
 /* The last component, whatever separates them. */

@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,64 +12,35 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "search.h"
 #include "text.h"
-
-/* Opening a FIFO, even without blocking, would wake up its writer. */
-static bool
-is_wanted (const struct stat *st, bool allow_device)
-{
-  return S_ISREG (st->st_mode) || (allow_device && S_ISBLK (st->st_mode));
-}
-
-static int
-read_bytes (int fd, struct file_start *start)
-{
-  ssize_t r = 1;
-
-  while (r > 0 && start->size < sizeof start->bytes) {
-    r = pread (fd, start->bytes + start->size,
-               sizeof start->bytes - start->size, start->size);
-    if (r > 0)
-      start->size += r;
-    else if (r == -1 && errno == EINTR)
-      r = 1;
-  }
-  return r == -1 ? -1 : 0;
-}
 
 int
 file_start_read (const char *filename, bool allow_device,
                  struct file_start *start, struct vdi_error *error)
 {
   struct stat st;
-  int fd, r = -1;
+  const int fd = file_open (filename, allow_device ? FILE_OR_DEVICE : 0, &st);
+  ssize_t size;
 
-  *start = (struct file_start) { 0 };
-  if (stat (filename, &st) == -1)
-    return vdi_set_errno (error, errno, "%s", filename);
-  start->dev = st.st_dev;
-  start->ino = st.st_ino;
-  if (!is_wanted (&st, allow_device))
+  *start = (struct file_start) {
+    .id = file_id_of (&st), .length = st.st_size
+  };
+  if (fd == -1 && errno == EMEDIUMTYPE)
     return vdi_set_error (error, EINVAL,
                           "%s: is neither a file nor a block device",
                           filename);
-  fd = open (filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd == -1)
     return vdi_set_errno (error, errno, "%s", filename);
-  /* It may have been replaced in between. */
-  if (fstat (fd, &st) == -1 || !is_wanted (&st, allow_device))
-    vdi_set_error (error, EINVAL, "%s: changed while it was opened",
-                   filename);
-  else if (read_bytes (fd, start) == -1)
+  size = file_read (fd, start->bytes, sizeof start->bytes);
+  if (size == -1) {
     vdi_set_errno (error, errno, "%s: reading its header", filename);
-  else
-    r = 0;
+    return file_give_up (fd);
+  }
+  start->size = size;
   close (fd);
-  start->dev = st.st_dev;
-  start->ino = st.st_ino;
-  start->length = st.st_size;
-  return r;
+  return 0;
 }
 
 /*------------------------------------------------------------------*/
@@ -100,7 +70,7 @@ static bool
 is_place (const struct folder *p, const struct folder *q)
 {
   return strcmp (p->dir, q->dir) == 0 ||
-         (p->exists && q->exists && p->dev == q->dev && p->ino == q->ino);
+         (p->exists && q->exists && file_id_equal (p->id, q->id));
 }
 
 /* Add a directory unless it is there already; *number is which one it is.
@@ -119,8 +89,7 @@ add_place (struct search *s, char *dir, size_t *number,
     p.err = errno;
   else {
     p.exists = true;
-    p.dev = st.st_dev;
-    p.ino = st.st_ino;
+    p.id = file_id_of (&st);
   }
   for (*number = 0; *number < s->nr_places; ++*number)
     if (is_place (&s->places[*number], &p)) {
@@ -135,33 +104,6 @@ add_place (struct search *s, char *dir, size_t *number,
   places[s->nr_places++] = p;
   s->places = places;
   return 0;
-}
-
-static char *
-join (const char *dir, const char *name)
-{
-  char *r;
-  size_t len = strlen (dir);
-
-  if (asprintf (&r, "%s%s%s", dir,
-                len > 0 && dir[len - 1] == '/' ? "" : "/", name) == -1)
-    return NULL;
-  return r;
-}
-
-/* Without its last component: "/a/b" -> "/a", "/a" -> "/". */
-static char *
-without_last (const char *name)
-{
-  size_t len = strlen (name);
-
-  while (len > 1 && name[len - 1] == '/')
-    len--;
-  while (len > 0 && name[len - 1] != '/')
-    len--;
-  while (len > 1 && name[len - 1] == '/')
-    len--;
-  return len > 0 ? strndup (name, len) : strdup (".");
 }
 
 /* Does one of the components name another directory than it seems? */
@@ -186,7 +128,7 @@ has_dots (const char *name)
 static char *
 directory_of (const char *filename)
 {
-  char *dir = without_last (filename), *r = NULL;
+  char *dir = file_directory (filename), *r = NULL;
 
   if (dir == NULL)
     return NULL;
@@ -217,8 +159,8 @@ add_places_around (struct search *s, char *dir, size_t *number,
 
   if (dir == NULL)
     return sightings_no_memory (error);
-  above = without_last (dir);
-  snapshots = join (dir, "Snapshots");
+  above = file_directory (dir);
+  snapshots = file_join (dir, "Snapshots");
   if (add_place (s, dir, number, error) == -1) {
     free (above);
     free (snapshots);
@@ -246,7 +188,7 @@ search_add_usual_places (struct search *s, const char *filename,
   real = realpath (filename, NULL);
   if (real == NULL)
     return errno == ENOMEM ? sightings_no_memory (error) : 0;
-  r = add_places_around (s, without_last (real), own, error);
+  r = add_places_around (s, file_directory (real), own, error);
   free (real);
   return r;
 }
@@ -367,7 +309,7 @@ visit_directory (struct search *s, size_t place, enum name_kind kind,
                       &s->cut_short, &p->err) == -1)
     return p->err == ENOMEM ? sightings_no_memory (error) : 0;
   for (i = 0; i < nr && r == 0; ++i) {
-    char *filename = join (p->dir, names[i]);
+    char *filename = file_join (p->dir, names[i]);
 
     s->files_left[kind]--;
     r = filename ? fn (s, place, filename, opaque, error)
@@ -394,12 +336,12 @@ add_unreadable (struct search *s, const char *filename,
                 struct vdi_error *error)
 {
   struct sighting seen = {
-    .filename = filename, .dev = start->dev, .ino = start->ino,
+    .filename = filename, .id = start->id
   };
   int r;
 
-  if (start->ino == 0)          /* nothing to tell it by: each is another */
-    seen.ino = s->nr_unreadable + 1;
+  if (start->id.ino == 0)       /* nothing to tell it by: each is another */
+    seen.id.ino = s->nr_unreadable + 1;
   r = sightings_add (&s->seen, &seen, error);
   if (r == 1 && s->nr_unreadable++ == 0) {
     s->unreadable = s->seen.nr - 1;
@@ -424,8 +366,7 @@ look_at (struct search *s, size_t place, const char *filename,
   if (vdi_header_decode (start.bytes, start.size, filename, &h,
                          &failure) == -1)
     return 0;
-  seen.dev = start.dev;
-  seen.ino = start.ino;
+  seen.id = start.id;
   seen.length = start.length;
   seen.uuid = h.uuid_image;
   seen.mod = h.uuid_mod;

@@ -19,7 +19,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
 #include "error.h"
 #include "format.h"
@@ -37,8 +36,7 @@ enum name_kind {
 struct folder {
   char *dir;
   bool exists;
-  dev_t dev;                    /* if it exists */
-  ino_t ino;
+  struct file_id id;            /* if it exists */
   int err;                      /* why it could not be looked at, or 0 */
   bool was_read[NR_NAMES];
 };
@@ -103,14 +101,15 @@ extern void search_describe (const struct search *, char *text, size_t size);
 
 /* The start of a file, as far as its header may go. */
 struct file_start {
-  dev_t dev;
-  ino_t ino;
+  struct file_id id;            /* all zero if it cannot be found out */
   uint64_t length;              /* of the file, bytes; 0 of a device */
   uint8_t bytes[VDI_HEADER_SIZE];
   size_t size;                  /* how many there are */
 };
 
-/* Never waits, as opening or reading a FIFO or a terminal would. */
+/* Never waits, as opening or reading a FIFO or a terminal would, nor for who
+ * has a lease on the file: EAGAIN.
+ */
 extern int file_start_read (const char *filename, bool allow_device,
                             struct file_start *, struct vdi_error *);
 

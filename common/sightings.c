@@ -62,17 +62,11 @@ bucket_of (const struct sightings *s, int key, const void *bytes, size_t size)
 }
 
 static bool
-is_file (const struct sighting *a, const struct sighting *b)
-{
-  return a->dev == b->dev && a->ino == b->ino;
-}
-
-static bool
 is_there (const struct sightings *s, const struct sighting *seen)
 {
-  size_t i = bucket_of (s, BY_FILE, &seen->ino, sizeof seen->ino)->first;
+  size_t i = bucket_of (s, BY_FILE, &seen->id.ino, sizeof seen->id.ino)->first;
 
-  while (i != NONE && !is_file (&s->entries[i].seen, seen))
+  while (i != NONE && !file_id_equal (s->entries[i].seen.id, seen->id))
     i = s->entries[i].next[BY_FILE];
   return i != NONE;
 }
@@ -133,7 +127,7 @@ sightings_add (struct sightings *s, const struct sighting *seen,
   if (new->filename == NULL)
     return sightings_no_memory (error);
   s->nr++;
-  append (s, i, BY_FILE, &new->ino, sizeof new->ino);
+  append (s, i, BY_FILE, &new->id.ino, sizeof new->id.ino);
   append (s, i, BY_UUID, &new->uuid, sizeof new->uuid);
   append (s, i, BY_PARENT, &new->parent, sizeof new->parent);
   return 1;

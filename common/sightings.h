@@ -11,17 +11,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "error.h"
+#include "file.h"
 #include "format.h"
 
 /* A file that turned out to be an image. */
 struct sighting {
   const char *filename;         /* the table's own */
   size_t place;                 /* the directory where it was seen */
-  dev_t dev;
-  ino_t ino;
+  struct file_id id;
   uint64_t length;              /* of the file, bytes */
   struct vdi_uuid uuid, mod, parent;
 };

@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,96 +12,23 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/magic.h>
 
-#include "clock.h"
+#include "file.h"
 #include "storage-open.h"
-
-/* Opened without waiting, or a FIFO would keep us for ever. */
-#define OPEN_FLAGS (O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
-
-/* Somebody has a lease on the file: a file server, which is told now that it
- * has to give it back, or one who is only asking whether the file is open
- * (storage-lease.c).  Who opens it without O_NONBLOCK waits, too; the kernel
- * ends that after 45 seconds.
- */
-#define LEASE_MS 50000
-
-static int
-open_waiting (const char *name, int flags)
-{
-  const struct timespec pause = { .tv_nsec = 1000000 };
-  const struct timespec until = clock_in_ms (LEASE_MS);
-  int fd;
-
-  while ((fd = open (name, flags)) == -1 && errno == EWOULDBLOCK &&
-         !clock_has_passed (&until))
-    nanosleep (&pause, NULL);
-  return fd;
-}
-
-static bool
-is_storage (const struct stat *sb)
-{
-  return S_ISREG (sb->st_mode) || S_ISBLK (sb->st_mode);
-}
-
-static int
-refuse (const char *filename, struct vdi_error *error)
-{
-  return vdi_set_error (error, EINVAL,
-                        "%s: is neither a regular file nor a block device",
-                        filename);
-}
-
-/* Close it, for a reason that errno tells. */
-static int
-give_up (int fd)
-{
-  const int err = errno;
-
-  close (fd);
-  errno = err;
-  return -1;
-}
-
-/* O_NONBLOCK was for opening only. */
-static int
-may_wait (int fd)
-{
-  const int flags = fcntl (fd, F_GETFL);
-
-  if (flags == -1 || fcntl (fd, F_SETFL, flags & ~O_NONBLOCK) == -1)
-    return give_up (fd);
-  return fd;
-}
 
 int
 open_to_read (const char *filename, struct stat *sb, struct vdi_error *error)
 {
-  int fd;
+  const int fd = file_open (filename, FILE_OR_DEVICE | FILE_WAITS, sb);
 
-  /* It is looked at again when it is open; this is because opening some
-   * devices is enough to make them do something.
-   */
-  if (stat (filename, sb) == 0 && !is_storage (sb))
-    return refuse (filename, error);
-  fd = open_waiting (filename, O_RDONLY | OPEN_FLAGS);
-  if (fd >= 0)
-    fd = may_wait (fd);
+  if (fd == -1 && errno == EMEDIUMTYPE)
+    return vdi_set_error (error, EINVAL, "%s: is neither a regular file nor a "
+                          "block device", filename);
   if (fd == -1)
     return vdi_set_errno (error, errno, "%s: cannot open", filename);
-  if (fstat (fd, sb) == -1) {
-    vdi_set_errno (error, errno, "%s: cannot find out what it is", filename);
-    return give_up (fd);
-  }
-  if (!is_storage (sb)) {
-    refuse (filename, error);
-    return give_up (fd);
-  }
   return fd;
 }
 
@@ -118,28 +44,28 @@ open_again (int fd, int flags)
 {
   char path[64];
 
-  return open_waiting (proc_name (fd, path), flags | O_CLOEXEC);
+  return file_open_waiting (proc_name (fd, path), flags | O_CLOEXEC);
 }
 
 static bool
 same_file (const struct stat *a, const struct stat *b)
 {
-  return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+  return file_id_equal (file_id_of (a), file_id_of (b));
 }
 
 static int
 open_by_name (int fd, const char *name)
 {
   struct stat is, wanted;
-  int own = open_waiting (name, O_RDWR | OPEN_FLAGS);
+  int own = file_open_waiting (name, O_RDWR | FILE_OPEN_FLAGS);
 
   if (own == -1)
     return -1;
   if (fstat (fd, &wanted) == -1 || fstat (own, &is) == -1)
-    return give_up (own);
+    return file_give_up (own);
   if (!same_file (&is, &wanted)) {
     errno = ESTALE;
-    return give_up (own);
+    return file_give_up (own);
   }
   return own;
 }
@@ -159,7 +85,7 @@ may_open_to_write (int fd)
 int
 open_to_write (int fd, const char *name)
 {
-  int own = open_again (fd, O_RDWR | OPEN_FLAGS);
+  int own = open_again (fd, O_RDWR | FILE_OPEN_FLAGS);
   char byte;
 
   if (own == -1 && errno == ENOENT)
@@ -169,8 +95,8 @@ open_to_write (int fd, const char *name)
     errno = ESTALE;
   /* As rclone's mount, which opens it all the same. */
   if (own >= 0 && pread (own, &byte, 1, 0) == -1)
-    return give_up (own);
-  return own == -1 ? -1 : may_wait (own);
+    return file_give_up (own);
+  return own == -1 ? -1 : file_may_wait (own);
 }
 
 bool
@@ -199,18 +125,6 @@ device_zeroes (dev_t dev)
   return false;
 }
 
-/* The directory that a file lies in, to be freed. */
-static char *
-directory (const char *filename)
-{
-  char *copy = strdup (filename), *r = NULL;
-
-  if (copy != NULL)
-    r = strdup (dirname (copy));
-  free (copy);
-  return r;
-}
-
 char *
 real_name (const char *filename)
 {
@@ -219,14 +133,12 @@ real_name (const char *filename)
 
   if (name != NULL)
     return name;
-  dir = directory (filename);
+  dir = file_directory (filename);
   real = dir != NULL ? realpath (dir, NULL) : NULL;
   free (dir);
   if (real == NULL)
     return strdup (filename);
-  if (asprintf (&name, "%s/%s", strcmp (real, "/") == 0 ? "" : real,
-                last != NULL ? last + 1 : filename) == -1)
-    name = NULL;
+  name = file_join (real, last != NULL ? last + 1 : filename);
   free (real);
   return name;
 }
@@ -275,7 +187,7 @@ removed_from (int fd)
   if (n < (ssize_t) tail || memcmp (path + n - tail, deleted, tail) != 0)
     return NULL;
   path[n-tail] = '\0';
-  return directory (path);
+  return file_directory (path);
 }
 
 bool
@@ -301,16 +213,16 @@ has_lost_name (int fd)
 static int
 open_unnamed (const char *filename)
 {
-  char *dir = directory (filename), path[64];
+  char *dir = file_directory (filename), path[64];
   int fd;
 
   if (dir == NULL)
     return -1;
-  fd = open (dir, O_TMPFILE | O_RDWR | OPEN_FLAGS, 0600);
+  fd = open (dir, O_TMPFILE | O_RDWR | FILE_OPEN_FLAGS, 0600);
   free (dir);
   /* Only what has a name in /proc can be given another. */
   if (fd >= 0 && access (proc_name (fd, path), F_OK) == -1)
-    return give_up (fd);
+    return file_give_up (fd);
   return fd;
 }
 
@@ -335,8 +247,8 @@ open_new (const char *filename, bool *named)
   fd = open_unnamed (filename);
   *named = fd == -1;
   if (*named)
-    fd = open (filename, O_RDWR | O_CREAT | O_EXCL | OPEN_FLAGS, 0600);
-  return fd == -1 ? -1 : may_wait (fd);
+    fd = open (filename, O_RDWR | O_CREAT | O_EXCL | FILE_OPEN_FLAGS, 0600);
+  return fd == -1 ? -1 : file_may_wait (fd);
 }
 
 int
@@ -376,7 +288,7 @@ static void
 close_and_wait (int fd, const char *filename)
 {
   close (fd);
-  fd = open (filename, O_RDONLY | OPEN_FLAGS);
+  fd = open (filename, O_RDONLY | FILE_OPEN_FLAGS);
   if (fd >= 0)
     close (fd);
 }
@@ -393,7 +305,7 @@ discard_new (int fd, const char *filename, bool named)
   int r = 0, err;
 
   if (named && fstat (fd, &ours) == -1)
-    return give_up (fd);
+    return file_give_up (fd);
   if (close_first)
     close_and_wait (fd, filename);
   if (named)
@@ -408,7 +320,7 @@ discard_new (int fd, const char *filename, bool named)
 int
 sync_directory (const char *filename)
 {
-  char *dir = directory (filename);
+  char *dir = file_directory (filename);
   int fd, r;
 
   if (dir == NULL)
@@ -421,6 +333,6 @@ sync_directory (const char *filename)
   /* Some file systems cannot, and need not. */
   if (r == -1 && errno == EINVAL)
     r = 0;
-  give_up (fd);
+  file_give_up (fd);
   return r;
 }

@@ -16,17 +16,12 @@
 
 #include <linux/kcmp.h>
 
+#include "file.h"
 #include "storage-users.h"
-
-/* A file, wherever it is. */
-struct identity {
-  dev_t dev;
-  ino_t ino;
-};
 
 struct search {
   int fd;
-  struct identity file;
+  struct file_id file;
   struct users *users;
 
   /* The process that is looked at. */
@@ -39,7 +34,7 @@ struct search {
  * dead.
  */
 static bool
-identify (int dirfd, const char *name, struct identity *id)
+identify (int dirfd, const char *name, struct file_id *id)
 {
   struct statx sx;
 
@@ -47,15 +42,9 @@ identify (int dirfd, const char *name, struct identity *id)
              AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_EMPTY_PATH,
              STATX_TYPE | STATX_INO, &sx) == -1 || !S_ISREG (sx.stx_mode))
     return false;
-  *id = (struct identity) { makedev (sx.stx_dev_major, sx.stx_dev_minor),
-                            sx.stx_ino };
+  *id = (struct file_id) { makedev (sx.stx_dev_major, sx.stx_dev_minor),
+                           sx.stx_ino };
   return true;
-}
-
-static bool
-same (const struct identity *a, const struct identity *b)
-{
-  return a->dev == b->dev && a->ino == b->ino;
 }
 
 /* A part of /proc/PID; whoever has ended meanwhile has nothing open. */
@@ -95,13 +84,13 @@ describe (pid_t pid)
 static bool
 is_runner (pid_t pid)
 {
-  struct identity self, parent;
+  struct file_id self, parent;
   char path[64];
 
   snprintf (path, sizeof path, "/proc/%ld/exe", (long) pid);
   return pid == getppid () &&
          identify (AT_FDCWD, "/proc/self/exe", &self) &&
-         identify (AT_FDCWD, path, &parent) && same (&self, &parent);
+         identify (AT_FDCWD, path, &parent) && file_id_equal (self, parent);
 }
 
 /* The very description that we have: our own, or that of a process which was
@@ -141,7 +130,7 @@ link_mode (int dirfd, const char *name)
 
 /* Only root may follow these links; all may read them. */
 static bool
-identify_mapped (int dirfd, const char *name, struct identity *id)
+identify_mapped (int dirfd, const char *name, struct file_id *id)
 {
   char path[4096];
   ssize_t n;
@@ -159,10 +148,11 @@ identify_mapped (int dirfd, const char *name, struct identity *id)
 static void
 look_at_link (struct search *s, int dirfd, const char *name, bool mapped)
 {
-  struct identity id;
+  struct file_id id;
 
   if ((mapped ? identify_mapped (dirfd, name, &id)
-              : identify (dirfd, name, &id)) && same (&id, &s->file))
+              : identify (dirfd, name, &id)) &&
+      file_id_equal (id, s->file))
     found (s, mapped ? -1 : atoi (name), link_mode (dirfd, name));
 }
 

@@ -21,7 +21,7 @@ add (struct sightings *s, unsigned n, unsigned uuid, unsigned parent)
 
   snprintf (name, sizeof name, "%u.vdi", n);
   return sightings_add (s, &(struct sighting) {
-      .filename = name, .dev = 1, .ino = n,
+      .filename = name, .id = { .dev = 1, .ino = n },
       .uuid = image_uuid (uuid), .parent = image_uuid (parent),
     }, &error);
 }
@@ -67,7 +67,7 @@ test_many (void)
   CHECK (s.nr == MANY);
   for (n = 1; n <= MANY; ++n) {
     seen = by_uuid (&s, n, NULL);
-    CHECK (seen != NULL && seen->ino == n);
+    CHECK (seen != NULL && seen->id.ino == n);
     CHECK (sightings_number (&s, seen) == n - 1);
     CHECK (sightings_get (&s, n - 1) == seen);
     CHECK (by_uuid (&s, n, seen) == NULL);
@@ -75,9 +75,9 @@ test_many (void)
   /* Two children for each, the older first; 1 has no parent, only 3. */
   for (n = 2; n <= MANY / 2 - 1; ++n) {
     seen = by_parent (&s, n, NULL);
-    CHECK (seen != NULL && seen->ino == 2 * n);
+    CHECK (seen != NULL && seen->id.ino == 2 * n);
     seen = by_parent (&s, n, seen);
-    CHECK (seen != NULL && seen->ino == 2 * n + 1);
+    CHECK (seen != NULL && seen->id.ino == 2 * n + 1);
     CHECK (by_parent (&s, n, seen) == NULL);
   }
   CHECK (by_parent (&s, 0, NULL) == NULL);
@@ -99,14 +99,14 @@ test_same (void)
   CHECK (add (&s, 1, 8, 7) == 0);
   CHECK (add (&s, 2, 7, 0) == 1);
   CHECK (sightings_add (&s, &(struct sighting) {
-        .filename = "3.vdi", .dev = 2, .ino = 1, .uuid = image_uuid (7),
+        .filename = "3.vdi", .id = { .dev = 2, .ino = 1 }, .uuid = image_uuid (7),
       }, &error) == 1);
   seen = by_uuid (&s, 7, NULL);
-  CHECK (seen->ino == 1 && seen->dev == 1);
+  CHECK (seen->id.ino == 1 && seen->id.dev == 1);
   seen = by_uuid (&s, 7, seen);
-  CHECK (seen->ino == 2);
+  CHECK (seen->id.ino == 2);
   seen = by_uuid (&s, 7, seen);
-  CHECK (seen->ino == 1 && seen->dev == 2);
+  CHECK (seen->id.ino == 1 && seen->id.dev == 2);
   CHECK (by_uuid (&s, 7, seen) == NULL);
   CHECK (by_uuid (&s, 8, NULL) == NULL && by_parent (&s, 7, NULL) == NULL);
 
