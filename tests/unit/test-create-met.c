@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "no-tmpfile.h"
 #include "test.h"
 #include "tmpdir.h"
 #include "vdi.h"
@@ -25,39 +25,18 @@
 static char *name, *other;
 
 /*------------------------------------------------------------------*/
-/* The system: no O_TMPFILE if so wished; meets runs when the file gets its
- * size, which then fails with size_err unless that is 0, or its name.
+/* The system: meets_... runs when the file gets its size, which then fails
+ * with size_err unless that is 0, or its name.
  */
-static bool no_tmpfile;
 static int size_err;
 static void (*meets_size) (void), (*meets_name) (void);
 
-extern int __real_open (const char *name, int flags, ...);
-extern int __wrap_open (const char *name, int flags, ...);
 extern int __real_ftruncate (int fd, off_t size);
 extern int __wrap_ftruncate (int fd, off_t size);
 extern int __real_linkat (int from, const char *old, int to, const char *new,
                           int flags);
 extern int __wrap_linkat (int from, const char *old, int to, const char *new,
                           int flags);
-
-int
-__wrap_open (const char *filename, int flags, ...)
-{
-  va_list args;
-  mode_t mode = 0;
-
-  if (no_tmpfile && (flags & O_TMPFILE) == O_TMPFILE) {
-    errno = EOPNOTSUPP;
-    return -1;
-  }
-  if (flags & (O_CREAT | O_TMPFILE)) {
-    va_start (args, flags);
-    mode = va_arg (args, mode_t);
-    va_end (args);
-  }
-  return __real_open (filename, flags, mode);
-}
 
 int
 __wrap_ftruncate (int fd, off_t size)

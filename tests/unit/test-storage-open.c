@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,35 +18,8 @@
 #include <unistd.h>
 
 #include "file-checks.h"
+#include "no-tmpfile.h"
 #include "tmpdir.h"
-
-/* A file system without O_TMPFILE, a system without /proc. */
-static bool no_tmpfile, no_proc;
-
-extern int __real_open (const char *name, int flags, ...);
-extern int __wrap_open (const char *name, int flags, ...);
-
-int
-__wrap_open (const char *name, int flags, ...)
-{
-  va_list args;
-  mode_t mode = 0;
-
-  if (no_tmpfile && (flags & O_TMPFILE) == O_TMPFILE) {
-    errno = EOPNOTSUPP;
-    return -1;
-  }
-  if (no_proc && strncmp (name, "/proc/", 6) == 0) {
-    errno = ENOENT;
-    return -1;
-  }
-  if (flags & (O_CREAT | O_TMPFILE)) {
-    va_start (args, flags);
-    mode = va_arg (args, mode_t);
-    va_end (args);
-  }
-  return __real_open (name, flags, mode);
-}
 
 static char *name, *other, *other2;
 
