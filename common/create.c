@@ -20,7 +20,6 @@
 #include "checked.h"
 #include "error.h"
 #include "format.h"
-#include "image.h"
 #include "storage.h"
 #include "text.h"
 #include "uuid.h"

@@ -2,7 +2,6 @@
 /* What stands on an image, and what is a copy of it: see discover.h. */
 #include <config.h>
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

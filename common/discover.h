@@ -14,7 +14,6 @@
 #ifndef VDI_DISCOVER_H
 #define VDI_DISCOVER_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "error.h"

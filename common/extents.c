@@ -11,8 +11,6 @@
  */
 #include <config.h>
 
-#include <errno.h>
-
 #include "chain.h"
 
 /* The extent under construction: neighbours of the same type are one. */

@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
 
 #include <sys/random.h>
 

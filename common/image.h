@@ -15,7 +15,6 @@
 #ifndef VDI_IMAGE_H
 #define VDI_IMAGE_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -8,13 +8,12 @@
 #ifndef VDI_SIGHTINGS_H
 #define VDI_SIGHTINGS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "error.h"
 #include "file.h"
-#include "format.h"
+#include "uuid.h"
 
 /* A file that turned out to be an image. */
 struct sighting {

@@ -24,7 +24,6 @@
 #define VDI_WATCH_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <time.h>
 
