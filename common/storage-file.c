@@ -2,10 +2,9 @@
 /* A storage that is a file or a block device of this machine.
  *
  * This and its parts storage-again.c, storage-dirty.c, storage-lease.c,
- * storage-lock.c, storage-open.c, storage-sync.c and storage-users.c are all
- * of the core that calls the operating system for an image.  What
- * the file system turns out not to support is remembered, so that it is
- * asked only once.
+ * storage-lock.c, storage-open.c, storage-space.c, storage-sync.c and
+ * storage-users.c are, with file.c, all of the core that calls the operating
+ * system for an image.
  */
 #include <config.h>
 
@@ -23,16 +22,17 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include <linux/falloc.h>
 #include <linux/fs.h>
 
 #include "checked.h"
 #include "error.h"
+#include "file.h"
 #include "storage.h"
 #include "storage-dirty.h"
 #include "storage-lease.h"
 #include "storage-lock.h"
 #include "storage-open.h"
+#include "storage-space.h"
 #include "storage-sync.h"
 
 struct file {
@@ -41,12 +41,10 @@ struct file {
   /* Set when opened, constant ever after. */
   int fd;                       /* -1 when it has been closed */
   bool block_device;
-  unsigned sector;              /* of a block device, bytes */
   bool use_locks;
 
-  /* Learned; any thread may clear one at any time. */
-  _Atomic bool can_durable, can_punch, can_zero, can_provision, can_extent;
-
+  /* Of durable writes; any thread may set them at any time. */
+  _Atomic bool can_durable;     /* learned */
   _Atomic bool durable_works;   /* has succeeded before */
 
   /* The process may not make files longer (RLIMIT_FSIZE), bytes; looked at
@@ -63,6 +61,7 @@ struct file {
    */
   bool unfinished, named;
 
+  struct space space;           /* atomic */
   struct sync_calls syncs;      /* has its own lock */
   struct again again;           /* has its own lock */
   struct dirty dirty;           /* atomic */
@@ -76,47 +75,6 @@ static struct file *
 to_file (struct storage *st)
 {
   return (struct file *) st;
-}
-
-/* The many ways to say that something is not supported here, told by
- * one number.  Those that will be said of every later request, too,
- * clear *can; EINVAL may be about this one only (its alignment).
- */
-static int
-normalise (_Atomic bool *can)
-{
-  switch (errno) {
-  case EOPNOTSUPP:              /* the same number as ENOTSUP */
-  case ENODEV:
-  case ENOSYS:
-  case ENOTTY:
-    atomic_store_explicit (can, false, memory_order_relaxed);
-    errno = ENOTSUP;
-    break;
-  case EINVAL:
-    errno = ENOTSUP;
-    break;
-  }
-  return -1;
-}
-
-static bool
-may (_Atomic bool *can)
-{
-  if (atomic_load_explicit (can, memory_order_relaxed))
-    return true;
-  errno = ENOTSUP;
-  return false;
-}
-
-/* Offsets that the system has no number for cannot be asked about. */
-static bool
-in_range (uint64_t offset, uint64_t length)
-{
-  if (offset <= INT64_MAX && length <= INT64_MAX - offset)
-    return true;
-  errno = EFBIG;
-  return false;
 }
 
 static void
@@ -152,7 +110,7 @@ within_limit (struct file *f, uint64_t offset, uint64_t length)
 static ssize_t
 file_pread (struct storage *st, void *buf, size_t count, uint64_t offset)
 {
-  if (!in_range (offset, count))
+  if (!space_in_range (offset, count))
     return 0;                   /* no file is that long */
   return pread (to_file (st)->fd, buf, count, offset);
 }
@@ -165,15 +123,12 @@ file_pwrite (struct storage *st, const void *buf, size_t count,
 
   if (durable)                  /* it may make the file longer */
     find_limit (f);
-  if (!in_range (offset, count) || !within_limit (f, offset, count))
+  if (!space_in_range (offset, count) || !within_limit (f, offset, count))
     return -1;
   if (!durable) {
     dirty_add (&f->dirty, offset, count);
     return pwrite (f->fd, buf, count, offset);
   }
-
-  if (!may (&f->can_durable))
-    return -1;
   return sync_pwrite (&f->again, f->fd, buf, count, offset, &f->can_durable,
                       &f->durable_works);
 }
@@ -235,7 +190,7 @@ file_truncate (struct storage *st, uint64_t size)
     return -1;
   }
   find_limit (f);
-  if (!in_range (size, 0) || fstat (f->fd, &before) == -1 ||
+  if (!space_in_range (size, 0) || fstat (f->fd, &before) == -1 ||
       (size > (uint64_t) before.st_size && !within_limit (f, size, 0)) ||
       ftruncate (f->fd, size) == -1)
     return -1;
@@ -244,69 +199,16 @@ file_truncate (struct storage *st, uint64_t size)
   return 0;
 }
 
-/* fallocate, as long as it *can be done. */
-static int
-allocate (struct file *f, _Atomic bool *can, int mode, uint64_t offset,
-          uint64_t length)
-{
-  struct vdi_error error;
-
-  if (!may (can) || !in_range (offset, length))
-    return -1;
-  /* Block devices take whole sectors only. */
-  if (f->block_device && (offset | length) & (f->sector - 1)) {
-    errno = ENOTSUP;
-    return -1;
-  }
-  if (fallocate (f->fd, mode, offset, length) == 0)
-    return 0;
-  normalise (can);
-  if (!f->block_device)
-    return -1;
-  /* A block device that cannot do what was asked for says so too late: the
-   * kernel has thrown away by then what it had cached of the range, synced
-   * or not, and anything older shows.  Zeros are what was asked for.
-   */
-  return storage_write_zeroes (&f->st, offset, length, "zeros", &error);
-}
-
-/* On a block device, too, the range reads as zeros afterwards. */
 static int
 file_punch (struct storage *st, uint64_t offset, uint64_t length)
 {
-  struct file *f = to_file (st);
-
-  return allocate (f, &f->can_punch, FALLOC_FL_PUNCH_HOLE |
-                   FALLOC_FL_KEEP_SIZE, offset, length);
-}
-
-/* Take the space of a range, without growing the file. */
-static int
-keep_space (struct file *f, uint64_t offset, uint64_t length)
-{
-  return allocate (f, &f->can_provision, FALLOC_FL_KEEP_SIZE, offset,
-                   length);
+  return space_punch (&to_file (st)->space, offset, length);
 }
 
 static int
 file_zero (struct storage *st, uint64_t offset, uint64_t length)
 {
-  struct file *f = to_file (st);
-
-  if (allocate (f, &f->can_zero, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-                offset, length) == 0)
-    return 0;
-  if (errno != ENOTSUP || f->block_device)
-    return -1;
-
-  /* tmpfs, for one, knows only the two halves of it.  The first
-   * allocation changes nothing; it finds out whether the last will do,
-   * before anything has been zeroed.
-   */
-  if (keep_space (f, offset, length) == -1 ||
-      file_punch (st, offset, length) == -1)
-    return -1;
-  return keep_space (f, offset, length);
+  return space_zero (&to_file (st)->space, offset, length);
 }
 
 static int
@@ -316,57 +218,14 @@ file_provision (struct storage *st, uint64_t offset, uint64_t length)
 
   if (!f->block_device && !within_limit (f, offset, length))
     return -1;
-  return allocate (f, &f->can_provision, 0, offset, length);
+  return space_provision (&f->space, offset, length);
 }
 
-/* No data from offset up to the end, or the file ends before it. */
 static int
-extent_at_end (struct file *f, uint64_t offset, uint64_t limit, bool *hole,
-               uint64_t *end)
+file_extent (struct storage *st, uint64_t offset, uint64_t limit, bool *hole,
+             uint64_t *end)
 {
-  uint64_t size;
-
-  if (file_size (&f->st, &size) == -1)
-    return -1;
-  *hole = offset < size;
-  *end = *hole ? MIN (limit, size) : limit;
-  return 0;
-}
-
-/* lseek moves an offset that all threads share, but nothing here ever
- * uses that offset.  Nor can it be told where to stop: the next hole may
- * be far beyond the limit.
- */
-static int
-file_extent (struct storage *st, uint64_t offset, uint64_t limit,
-             bool *hole, uint64_t *end)
-{
-  struct file *f = to_file (st);
-  off_t r = -1;
-
-  if (!in_range (limit, 0))
-    return -1;
-  if (may (&f->can_extent)) {
-    /* What begins right here is not what was looked for; so it is the
-     * other.  (More than twice only while others write and punch here.)
-     */
-    while ((r = lseek (f->fd, offset, *hole ? SEEK_DATA : SEEK_HOLE)) ==
-           (off_t) offset)
-      *hole = !*hole;
-    if (r == -1 && errno == ENXIO)
-      return extent_at_end (f, offset, limit, hole, end);
-    if (r == -1) {
-      if (errno == EINVAL)      /* the system does not know SEEK_DATA */
-        errno = EOPNOTSUPP;
-      normalise (&f->can_extent);
-      if (errno != ENOTSUP)
-        return -1;
-    }
-  }
-  if (r == -1)                  /* nobody knows */
-    *hole = false;
-  *end = r != -1 && (uint64_t) r < limit ? (uint64_t) r : limit;
-  return 0;
+  return space_extent (&to_file (st)->space, offset, limit, hole, end);
 }
 
 static int
@@ -380,7 +239,7 @@ file_advise (struct storage *st, uint64_t offset, uint64_t length,
     [STORAGE_WILLNEED] = POSIX_FADV_WILLNEED,
   };
 
-  if (!in_range (offset, length))
+  if (!space_in_range (offset, length))
     return -1;
   errno = posix_fadvise (to_file (st)->fd, offset, length, advices[advice]);
   return errno ? -1 : 0;
@@ -523,19 +382,15 @@ static int
 new_file (int fd, const struct stat *sb, const char *filename, bool locks,
           struct storage **ret, struct vdi_error *error)
 {
-  struct file *f = NULL;
-  int sector = 512;
+  struct file *f = calloc (1, sizeof *f);
 
-  if (S_ISBLK (sb->st_mode) &&
-      (ioctl (fd, BLKSSZGET, &sector) == -1 || sector <= 0)) {
+  if (f == NULL)
+    goto no_memory;
+  if (space_init (&f->space, &f->st, fd, sb) == -1) {
     vdi_set_errno (error, errno, "%s: cannot find out the sector size",
                    filename);
     goto err;
   }
-
-  f = calloc (1, sizeof *f);
-  if (f == NULL)
-    goto no_memory;
   f->st.name = real_name (filename);
   if (f->st.name == NULL)
     goto no_memory;
@@ -544,7 +399,6 @@ new_file (int fd, const struct stat *sb, const char *filename, bool locks,
   f->block_device = S_ISBLK (sb->st_mode);
   f->named = sb->st_nlink > 0 && !f->block_device;
   f->st.grows_zero = !f->block_device;
-  f->sector = sector;
   f->use_locks = locks;
   sync_init (&f->syncs);
   again_init (&f->again);
@@ -553,10 +407,6 @@ new_file (int fd, const struct stat *sb, const char *filename, bool locks,
    * be told each time.
    */
   atomic_init (&f->can_durable, !f->block_device);
-  atomic_init (&f->can_punch, true);
-  atomic_init (&f->can_zero, !f->block_device || device_zeroes (sb->st_rdev));
-  atomic_init (&f->can_provision, !f->block_device);
-  atomic_init (&f->can_extent, !f->block_device);
   find_limit (f);
   *ret = &f->st;
   return 0;
@@ -574,9 +424,14 @@ storage_open_file (const char *filename, bool locks, struct storage **ret,
                    struct vdi_error *error)
 {
   struct stat sb;
-  const int fd = open_to_read (filename, &sb, error);
+  const int fd = file_open (filename, FILE_OR_DEVICE | FILE_WAITS, &sb);
 
-  return fd == -1 ? -1 : new_file (fd, &sb, filename, locks, ret, error);
+  if (fd == -1 && errno == EMEDIUMTYPE)
+    return vdi_set_error (error, EINVAL, "%s: is neither a regular file nor a "
+                          "block device", filename);
+  if (fd == -1)
+    return vdi_set_errno (error, errno, "%s: cannot open", filename);
+  return new_file (fd, &sb, filename, locks, ret, error);
 }
 
 int

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -18,19 +17,6 @@
 
 #include "file.h"
 #include "storage-open.h"
-
-int
-open_to_read (const char *filename, struct stat *sb, struct vdi_error *error)
-{
-  const int fd = file_open (filename, FILE_OR_DEVICE | FILE_WAITS, sb);
-
-  if (fd == -1 && errno == EMEDIUMTYPE)
-    return vdi_set_error (error, EINVAL, "%s: is neither a regular file nor a "
-                          "block device", filename);
-  if (fd == -1)
-    return vdi_set_errno (error, errno, "%s: cannot open", filename);
-  return fd;
-}
 
 static const char *
 proc_name (int fd, char path[64])
@@ -97,32 +83,6 @@ open_to_write (int fd, const char *name)
   if (own >= 0 && pread (own, &byte, 1, 0) == -1)
     return file_give_up (own);
   return own == -1 ? -1 : file_may_wait (own);
-}
-
-bool
-device_zeroes (dev_t dev)
-{
-  /* The second is where a partition finds its disk's. */
-  static const char *const where[] = { "", "/.." };
-  char path[128];
-  size_t i;
-
-  for (i = 0; i < sizeof where / sizeof where[0]; ++i) {
-    unsigned long long max = 0;
-    FILE *fp;
-
-    snprintf (path, sizeof path,
-              "/sys/dev/block/%u:%u%s/queue/write_zeroes_max_bytes",
-              major (dev), minor (dev), where[i]);
-    fp = fopen (path, "re");
-    if (fp == NULL)
-      continue;
-    if (fscanf (fp, "%llu", &max) != 1)
-      max = 0;
-    fclose (fp);
-    return max > 0;
-  }
-  return false;
 }
 
 char *

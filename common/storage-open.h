@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Opening the file of an image, for reading and later for writing, and
- * making a new one.
+/* Opening the file of an image for writing, and making a new one.
  *
  * Opening for writing is not harmless: it copies the whole file up where it
  * lies in a lower layer of an overlay, some file systems allow it and then
  * refuse to read, and leases and inotify tell others of it.  So an image is
- * opened for reading, and only once somebody may write to it for writing.
+ * opened for reading (file.h), and only once somebody may write to it for
+ * writing.
  *
  * A new file has no name until it is finished, where the file system can do
  * that (O_TMPFILE): so nobody can meet it unfinished, a failure or a kill
@@ -14,23 +14,12 @@
  * removed if it does not come to be finished; but only if what the name
  * stands for then still is the file that was made.
  *
- * All descriptors are closed on exec.  Functions return -1 and set errno, if
- * they are not given a struct vdi_error.
+ * All descriptors are closed on exec.  Functions return -1 and set errno.
  */
 #ifndef VDI_STORAGE_OPEN_H
 #define VDI_STORAGE_OPEN_H
 
 #include <stdbool.h>
-#include <sys/stat.h>
-
-#include "error.h"
-
-/* Open a regular file or a block device for reading, and say what it is.
- * Does not wait, as opening a FIFO would.  Errors as open(2); EINVAL if it
- * is neither.
- */
-extern int open_to_read (const char *filename, struct stat *,
-                         struct vdi_error *);
 
 /* A second descriptor of the file that fd has open.  To be closed soon, as
  * it hides from us who else has it open (see storage-again.h).  ENOENT if
@@ -54,11 +43,6 @@ extern int open_to_write (int fd, const char *name);
  * written to it is gone when it is closed.
  */
 extern bool has_lost_name (int fd);
-
-/* Zeroing a range of a block device falls back, inside the kernel, on writing
- * zeros.  Does this one have a better way?
- */
-extern bool device_zeroes (dev_t);
 
 /* Make a new file, mode 0600.  *named: it has its name already.  EEXIST if
  * there is something of that name.

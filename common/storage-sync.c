@@ -145,6 +145,10 @@ sync_pwrite (struct again *again, int fd, const void *buf, size_t count,
   ssize_t r;
   int own;
 
+  if (!*can) {
+    errno = ENOTSUP;
+    return -1;
+  }
   /* Opening it again could give a right that this one has not. */
   if ((fcntl (fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
     errno = EBADF;

@@ -49,8 +49,8 @@ extern int sync_fdatasync (struct sync_calls *, int fd);
 
 /* As pwritev2 with RWF_DSYNC, through a file description of its own.  Fails
  * with
- *   ENOTSUP, nothing written, if that is not to be had: clears *can if it
- *     never will;
+ *   ENOTSUP, nothing written, if that is not to be had, or *can is false:
+ *     clears *can if it never will;
  *   EINTR, EINVAL, EFBIG, ENOSPC or EDQUOT, and nothing is amiss but this
  *     write;
  *   any other error, and nothing may be believed any more.
