@@ -66,24 +66,21 @@ add_name (struct names *names, const char *key, const char *value)
   return 0;
 }
 
-/* One word out of a few, each with what it means. */
+/* One word out of a few, each with what it means, which is not -1. */
 struct word {
   const char *word;
   int meaning;
 };
 
 static int
-choose (const struct word *words, const char *key, const char *value,
-        int *meaning)
+choose (const struct word *words, const char *key, const char *value)
 {
   char list[100] = "";
   size_t i;
 
   for (i = 0; words[i].word != NULL; ++i) {
-    if (strcmp (value, words[i].word) == 0) {
-      *meaning = words[i].meaning;
-      return 0;
-    }
+    if (strcmp (value, words[i].word) == 0)
+      return words[i].meaning;
     if (i > 0)
       strncat (list, words[i + 1].word ? ", " : " or ",
                sizeof list - strlen (list) - 1);
@@ -171,9 +168,9 @@ set_create (struct options *o, const char *key, const char *value)
     { "diff", VDI_TYPE_DIFF },
     { NULL, 0 },
   };
-  int type;
+  const int type = choose (words, key, value);
 
-  if (choose (words, key, value, &type) == -1)
+  if (type == -1)
     return -1;
   o->create = true;
   o->type = type;
@@ -197,9 +194,9 @@ set_fadvise (struct options *o, const char *key, const char *value)
     { "sequential", STORAGE_SEQUENTIAL },
     { NULL, 0 },
   };
-  int advice;
+  const int advice = choose (words, key, value);
 
-  if (choose (words, key, value, &advice) == -1)
+  if (advice == -1)
     return -1;
   o->advice = advice;
   return 0;
@@ -232,9 +229,9 @@ set_missing (struct options *o, const char *key, const char *value)
     { "zero", true },
     { NULL, 0 },
   };
-  int zero;
+  const int zero = choose (words, key, value);
 
-  if (choose (words, key, value, &zero) == -1)
+  if (zero == -1)
     return -1;
   o->missing_zero = zero;
   return 0;
@@ -254,9 +251,9 @@ set_parent_check (struct options *o, const char *key, const char *value)
     { "size", true },
     { NULL, 0 },
   };
-  int by_size;
+  const int by_size = choose (words, key, value);
 
-  if (choose (words, key, value, &by_size) == -1)
+  if (by_size == -1)
     return -1;
   o->parent_by_size = by_size;
   return 0;
