@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "checked.h"
 #include "discover.h"
 #include "machine-xml.h"
 #include "search.h"
@@ -291,13 +292,6 @@ describe_newer (const char *filename, const struct tips *t,
   return *newer ? 1 : sightings_no_memory (error);
 }
 
-static void
-limit (size_t *left, size_t max)
-{
-  if (*left > max)
-    *left = max;
-}
-
 int
 discover_newer (struct search *s, const char *filename,
                 const struct vdi_uuid *uuid, char **newer,
@@ -311,7 +305,8 @@ discover_newer (struct search *s, const char *filename,
 
   if (vdi_uuid_is_null (uuid))
     return 0;
-  limit (&s->files_left[LIKELY_NAMES], READER_MAX_FILES);
+  s->files_left[LIKELY_NAMES] =
+    MIN (s->files_left[LIKELY_NAMES], READER_MAX_FILES);
   if (search_add_usual_places (s, filename, &own, error) == -1 ||
       search_read (s, LIKELY_NAMES, error) == -1)
     return -1;

@@ -110,12 +110,10 @@ machine_folders_free (struct machine_folders *f)
   free (f->snapshots);
   free (f->usual);
   free (f->dirs);
-  f->dirs = NULL;
   if (f->search != NULL)
     search_free (f->search);
   free (f->search);
-  f->search = NULL;
-  f->home = f->snapshots = f->usual = NULL;
+  *f = (struct machine_folders) { .vbox = f->vbox };
 }
 
 /* Does a file hold that image?  If not, *why says what it is. */

@@ -152,23 +152,16 @@ static int
 add_places_around (struct search *s, char *dir, size_t *number,
                    struct vdi_error *error)
 {
-  char *above, *snapshots;
+  char *above = dir != NULL ? file_directory (dir) : NULL;
+  char *snapshots = dir != NULL ? file_join (dir, "Snapshots") : NULL;
   size_t other;
+  int r = add_place (s, dir, number, error);
 
-  if (dir == NULL)
-    return sightings_no_memory (error);
-  above = file_directory (dir);
-  snapshots = file_join (dir, "Snapshots");
-  if (add_place (s, dir, number, error) == -1) {
-    free (above);
-    free (snapshots);
-    return -1;
-  }
-  if (add_place (s, above, &other, error) == -1) {
-    free (snapshots);
-    return -1;
-  }
-  return add_place (s, snapshots, &other, error);
+  if (add_place (s, above, &other, error) == -1)
+    r = -1;
+  if (add_place (s, snapshots, &other, error) == -1)
+    r = -1;
+  return r;
 }
 
 /* If it is a symbolic link, its relatives may lie beside the link or
