@@ -4,27 +4,9 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
 
 #include "checked.h"
 #include "move.h"
-
-#define PIECE (UINT64_C (1) << 20)
-
-static int
-copy_bytes (struct storage *st, void *buf, uint64_t from, uint64_t to,
-            uint64_t length, struct vdi_error *error)
-{
-  uint64_t done, n;
-
-  for (done = 0; done < length; done += n) {
-    n = MIN (PIECE, length - done);
-    if (storage_read (st, buf, n, from + done, "data", error) == -1 ||
-        storage_write (st, buf, n, to + done, "data", error) == -1)
-      return -1;
-  }
-  return 0;
-}
 
 /* What is at pos, and up to where?  What follows is mostly data, and is asked
  * for next: walking over all of it once is enough.
@@ -50,8 +32,8 @@ look_at (struct image *img, uint64_t pos, uint64_t end, bool *hole,
 
 /* punched: at to there are zeros already. */
 static int
-copy_extents (struct image *img, void *buf, uint64_t from, uint64_t to,
-              uint64_t length, bool punched, struct vdi_error *error)
+copy_extents (struct image *img, uint64_t from, uint64_t to, uint64_t length,
+              bool punched, struct vdi_error *error)
 {
   const uint64_t end = from + length;
   uint64_t pos, next;
@@ -61,8 +43,8 @@ copy_extents (struct image *img, void *buf, uint64_t from, uint64_t to,
     if (look_at (img, pos, end, &hole, &next, error) == -1)
       return -1;
     if (!(hole && punched) &&
-        copy_bytes (img->st, buf, pos, to + (pos - from), next - pos,
-                    error) == -1)
+        storage_copy (img->st, pos, img->st, to + (pos - from), next - pos,
+                      error) == -1)
       return -1;
   }
   return 0;
@@ -76,16 +58,9 @@ move_copy (struct image *img, const struct move *m,
   const uint64_t length = vdi_stride (h);
   const uint64_t to = vdi_length_for (h, m->to);
   const bool punched = storage_punch (img->st, to, length, error) == 0;
-  void *buf;
-  int r;
 
   if (!punched && error->err != ENOTSUP)
     return -1;
-  buf = malloc (MIN (PIECE, length));
-  if (buf == NULL)
-    return vdi_set_errno (error, ENOMEM, "%s: moving a block", img->name);
-  r = copy_extents (img, buf, vdi_length_for (h, m->from), to, length,
-                    punched, error);
-  free (buf);
-  return r;
+  return copy_extents (img, vdi_length_for (h, m->from), to, length, punched,
+                       error);
 }

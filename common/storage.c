@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/types.h>
 
 #include "checked.h"
@@ -124,6 +125,27 @@ storage_write_zeroes (struct storage *st, uint64_t offset, uint64_t length,
     length -= n;
   }
   return 0;
+}
+
+int
+storage_copy (struct storage *from, uint64_t from_offset, struct storage *to,
+              uint64_t to_offset, uint64_t length, struct vdi_error *error)
+{
+  const uint64_t piece = MIN (length, UINT64_C (1) << 20);
+  void *buf = malloc (piece);
+  uint64_t done, n;
+  int r = 0;
+
+  if (buf == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s: copying a block", to->name);
+  for (done = 0; r == 0 && done < length; done += n) {
+    n = MIN (piece, length - done);
+    r = storage_read (from, buf, n, from_offset + done, "data", error);
+    if (r == 0)
+      r = storage_write (to, buf, n, to_offset + done, "data", error);
+  }
+  free (buf);
+  return r;
 }
 
 int

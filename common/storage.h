@@ -226,6 +226,10 @@ extern int storage_extent (struct storage *, uint64_t offset, uint64_t limit,
 extern int storage_write_zeroes (struct storage *, uint64_t offset,
                                  uint64_t length, const char *what,
                                  struct vdi_error *);
+/* From one to another, or to another range of the same. */
+extern int storage_copy (struct storage *from, uint64_t from_offset,
+                         struct storage *to, uint64_t to_offset,
+                         uint64_t length, struct vdi_error *);
 extern void storage_advise (struct storage *, uint64_t offset,
                             uint64_t length, enum storage_advice);
 extern int storage_lock (struct storage *, bool writer, struct vdi_error *);
