@@ -8,7 +8,6 @@
 #include <config.h>
 
 #include "chain.h"
-#include "mutants.h"
 
 /* Write a part of a new block with zeros, unless they are there. */
 static int
@@ -34,8 +33,7 @@ write_old (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
     vdi_block_offset (&img->header, nb->index) - start;
   uint64_t shown = from;
 
-  if (old_entry == VDI_FREE && start + from < vdi->size &&
-      !MUTANT (parent_not_copied)) {
+  if (old_entry == VDI_FREE && start + from < vdi->size) {
     shown = MIN (to, vdi->size - start);
     if (chain_copy (vdi, 1, start + from, start + shown, img->st, file_base,
                     nb->zeroed, error) == -1)
@@ -62,9 +60,8 @@ write_whole (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
   r = buf != NULL
     ? storage_write (img->st, buf, p->length, offset, "data", error)
     : write_zeros (vdi, nb, offset, p->length, error);
-  if (r == -1 || MUTANT (G))
-    return r;
-  if (write_old (vdi, nb, old_entry, p->block, 0, p->in_block, error) == -1)
+  if (r == -1 ||
+      write_old (vdi, nb, old_entry, p->block, 0, p->in_block, error) == -1)
     return -1;
   return write_old (vdi, nb, old_entry, p->block, p->in_block + p->length,
                     img->header.block_size, error);
@@ -80,15 +77,11 @@ allocate_locked (struct vdi *vdi, const struct piece *p, const void *buf,
   struct commit *c = vdi->levels[0]->commit;
   const uint32_t entry = blockmap_get (&vdi->levels[0]->map, p->block);
 
-  if (vdi_entry_is_allocated (entry) && !MUTANT (stripe_not_looking))
+  if (vdi_entry_is_allocated (entry))
     return ALREADY;
   if (!commit_take_index (c, nb))
     return NO_ROOM;
-  if (MUTANT (published_before_written) && nb->whole)
-    return commit_publish (c, p->block, nb, error) == -1 ? FAILED
-      : (enum outcome) write_whole (vdi, nb, entry, p, buf, error);
-  if (nb->whole &&
-      write_whole (vdi, nb, entry, p, buf, error) == -1) {
+  if (nb->whole && write_whole (vdi, nb, entry, p, buf, error) == -1) {
     commit_return_index (c, nb);
     return FAILED;
   }
@@ -109,11 +102,9 @@ allocate_block (struct vdi *vdi, const struct piece *p, const void *buf,
   enum outcome outcome;
 
   do {
-    if (!MUTANT (no_stripe))
-      pthread_mutex_lock (stripe);
+    pthread_mutex_lock (stripe);
     outcome = allocate_locked (vdi, p, buf, &nb, error);
-    if (!MUTANT (no_stripe))
-      pthread_mutex_unlock (stripe);
+    pthread_mutex_unlock (stripe);
     if (outcome == NO_ROOM && commit_make_room (c, error) == -1)
       return -1;
   } while (outcome == NO_ROOM);

@@ -11,7 +11,6 @@
 #include "background.h"
 #include "chain.h"
 #include "discover.h"
-#include "mutants.h"
 #include "parents.h"
 
 void
@@ -332,8 +331,6 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
   vdi->writable = true;
   if (vdi->watch.on)
     background_want (vdi);
-  if (MUTANT (open_writes))
-    return commit_begin (img->commit, error);
   return 0;
 }
 

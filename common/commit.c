@@ -106,7 +106,6 @@
 #include "checked.h"
 #include "commit.h"
 #include "move.h"
-#include "mutants.h"
 #include "pending.h"
 #include "reserve.h"
 #include "target.h"
@@ -231,18 +230,14 @@ commit_wake_with (struct commit *c, void (*wake) (void *opaque),
 static int
 begin (struct commit *c, struct vdi_error *error)
 {
-  struct vdi_uuid uuid_mod = vdi_uuid_new ();
+  const struct vdi_uuid uuid_mod = vdi_uuid_new ();
 
-  if (MUTANT (begin_keeps_uuid))
-    uuid_mod = c->target.uuid_mod;
   if (c->target.count > c->reserve.indexes.next &&
-      !MUTANT (begin_lowers_at_once) && target_sync (&c->target, error) == -1)
+      target_sync (&c->target, error) == -1)
     return -1;
-  if (target_write_header (&c->target, MUTANT (begin_counts_entries)
-                           ? c->img->map.n_allocated
-                           : c->reserve.indexes.next, &uuid_mod,
+  if (target_write_header (&c->target, c->reserve.indexes.next, &uuid_mod,
                            error) == -1 ||
-      (!MUTANT (begin_not_synced) && target_sync (&c->target, error) == -1))
+      target_sync (&c->target, error) == -1)
     return -1;
   c->target.header_durable = true;
   target_say (&c->target, "commit: first write: new modification UUID, "
@@ -337,7 +332,7 @@ int
 commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
                 struct vdi_error *error)
 {
-  bool deferred = nb->whole && !mutant_publishes_at_once (c);
+  bool deferred = nb->whole;
   int r = 0;
 
   /* Holes that could not be punched, in a base image.  There are few of
@@ -354,8 +349,6 @@ commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
                                             error) == -1))) {
     r = -1;
     deferred = true;            /* crash story 7 */
-    if (mutant_forgets_entry (c, nb))
-      return -1;
   }
   pthread_mutex_lock (&c->reserve.lock);
   pending_add (&c->pending, block, nb->index, deferred);
@@ -367,12 +360,8 @@ commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
 bool
 commit_publish_zero (struct commit *c, uint32_t block)
 {
-  bool r = true;
+  bool r;
 
-  if (MUTANT (zero_in_memory_only)) {
-    blockmap_set (&c->img->map, block, VDI_ZERO);
-    return true;
-  }
   pthread_mutex_lock (&c->reserve.lock);
   r = pending_promise (&c->pending);
   if (r)
@@ -384,7 +373,7 @@ commit_publish_zero (struct commit *c, uint32_t block)
 bool
 commit_is_durable (struct commit *c, uint32_t block)
 {
-  return MUTANT (F) || !pending_is_marked (&c->pending, block);
+  return !pending_is_marked (&c->pending, block);
 }
 
 /*------------------------------------------------------------------*/
@@ -400,9 +389,7 @@ write_entries (struct commit *c, const struct pending_entry *entries,
   for (i = 0; i < nr; i += n) {
     for (n = 0; n < sizeof bytes / 4 && i + n < nr &&
            entries[i+n].block == entries[i].block + n; n++)
-      put_le32 (bytes + 4 * n, MUTANT (entries_from_map)
-                ? blockmap_get (&c->img->map, entries[i+n].block)
-                : entries[i+n].value);
+      put_le32 (bytes + 4 * n, entries[i+n].value);
     if (storage_write (c->img->st, bytes, 4 * n,
                        vdi_entry_offset (&c->img->header, entries[i].block),
                        "block map", error) == -1)
@@ -430,9 +417,7 @@ static int
 write_deferred (struct commit *c, const struct pending_entry *entries,
                 size_t nr, struct vdi_error *error)
 {
-  if ((!MUTANT (entries_before_sync) &&
-       target_sync (&c->target, error) == -1) ||
-      mutant_before_entries (c, error) == -1 ||
+  if (target_sync (&c->target, error) == -1 ||
       write_entries (c, entries, nr, error) == -1)
     return -1;
   entries_written (c, entries, nr);
@@ -447,23 +432,16 @@ commit_round (struct commit *c, struct vdi_error *error)
   size_t nr, deferred;
 
   entries = pending_sample (&c->pending, &nr, &deferred);
-  if (deferred > 0 && write_deferred (c, entries, deferred, error) == -1)
-    goto err;
-  if (!(MUTANT (entries_not_synced) && deferred > 0) &&
-      target_sync (&c->target, error) == -1)
-    goto err;
+  if ((deferred > 0 && write_deferred (c, entries, deferred, error) == -1) ||
+      target_sync (&c->target, error) == -1) {
+    pending_undo (&c->pending);
+    return -1;
+  }
   if (nr > 0)
     target_say (&c->target, "commit: %zu entries durable, %zu of them were "
                 "deferred", nr, deferred);
   pending_done (&c->pending);
   return 0;
-
- err:
-  if (MUTANT (failed_commit_forgotten))
-    pending_done (&c->pending);
-  else
-    pending_undo (&c->pending);
-  return -1;
 }
 
 /* Flushes that arrive while a round is running share the next one, which
@@ -482,14 +460,10 @@ commit_flush (struct commit *c, struct vdi_error *error)
    * in the kernel that its clients, who are ours now, were told is written.
    */
   if (!c->begun)
-    return MUTANT (flush_only_ours) ? 0 : target_sync (&c->target, error);
-  if (MUTANT (P7))
-    return commit_round (c, error);
+    return target_sync (&c->target, error);
 
   pthread_mutex_lock (&c->flush_lock);
   mine = c->rounds_started + 1;
-  if (MUTANT (flush_joins_running_round) && c->round_running)
-    mine--;
   while (c->rounds_done < mine) {
     if (c->round_running) {
       pthread_cond_wait (&c->flush_done, &c->flush_lock);
@@ -509,7 +483,7 @@ commit_flush (struct commit *c, struct vdi_error *error)
   }
   /* If that was a later round than mine, it covered mine as well. */
   r = 0;
-  if (c->round_failed && !MUTANT (failed_flush_succeeds)) {
+  if (c->round_failed) {
     *error = c->round_error;
     r = -1;
   }
@@ -597,10 +571,9 @@ fill_holes (struct commit *c, struct vdi_error *error)
     entries[i].block = moves[i].block;
     entries[i].value = moves[i].to;
   }
-  if ((!MUTANT (moved_not_synced) && target_sync (&c->target, error) == -1) ||
+  if (target_sync (&c->target, error) == -1 ||
       write_entries (c, entries, nr, error) == -1 ||
-      (!MUTANT (moved_entries_not_synced) &&
-       target_sync (&c->target, error) == -1))
+      target_sync (&c->target, error) == -1)
     goto out;
   target_say (&c->target, "commit: %zu blocks moved into holes", nr);
   for (i = 0; i < nr; i++)
@@ -618,17 +591,15 @@ commit_close (struct commit *c, struct vdi_error *error)
 {
   if (!c->begun)
     return commit_check (c, error);
-  if (!MUTANT (close_without_flush) && commit_flush (c, error) == -1)
+  if (commit_flush (c, error) == -1)
     return -1;
-  if (reserve_has_holes (&c->reserve) && !MUTANT (close_keeps_holes) &&
-      fill_holes (c, error) == -1) {
+  if (reserve_has_holes (&c->reserve) && fill_holes (c, error) == -1) {
     /* Blocks that could not be moved are where they were. */
     target_say (&c->target, "commit: holes are left: %s", error->message);
     if (commit_check (c, error) == -1)
       return -1;
   }
-  return MUTANT (close_keeps_reserve)
-    ? 0 : reserve_give_back (&c->reserve, error);
+  return reserve_give_back (&c->reserve, error);
 }
 
 int

@@ -8,7 +8,6 @@
 #include "bitmap.h"
 #include "checked.h"
 #include "indexes.h"
-#include "mutants.h"
 
 /* How many bits are set below high?  What lies beyond is cleared. */
 static uint32_t
@@ -65,10 +64,8 @@ indexes_take_unused (struct indexes *ix, uint32_t *index)
   ix->lowest += (uint32_t)
     __builtin_ctzll (ix->unused[ix->lowest / 64] >> ix->lowest % 64);
   *index = ix->lowest;
-  if (!MUTANT (hole_taken_twice)) {
-    bitmap_clear (ix->unused, *index);
-    ix->nr_unused--;
-  }
+  bitmap_clear (ix->unused, *index);
+  ix->nr_unused--;
   return true;
 }
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "checked.h"
-#include "mutants.h"
 #include "pending.h"
 
 /* 16 bytes each, twice.  When it is full a commit makes room, at the cost
@@ -90,8 +89,7 @@ pending_add (struct pending *p, uint32_t block, uint32_t value, bool deferred)
   /* Marked before it is visible, so that whoever sees the new entry sees
    * that it is not durable.
    */
-  if (!MUTANT (never_marked))
-    mark (p, block);
+  mark (p, block);
   blockmap_set (p->map, block, value);
 }
 
@@ -105,8 +103,6 @@ compare (const void *av, const void *bv)
     return a->deferred ? -1 : 1;
   if (a->block != b->block)
     return a->block < b->block ? -1 : 1;
-  if (MUTANT (older_entry_wins))
-    return a->order < b->order ? -1 : a->order > b->order;
   return a->order > b->order ? -1 : a->order < b->order;
 }
 
@@ -123,8 +119,6 @@ pending_sample (struct pending *p, size_t *nr, size_t *deferred)
   p->sampled = e;
   p->nr_sampled = p->nr;
   p->nr = 0;
-  for (i = 0; MUTANT (marks_cleared_early) && i < p->nr_sampled; i++)
-    unmark (p, e[i].block);
   pthread_mutex_unlock (p->lock);
 
   /* Only the one commit that is running touches the sample. */
@@ -156,7 +150,7 @@ pending_done (struct pending *p)
     const struct pending_entry *e = &p->sampled[i];
 
     /* Unless it has changed again since. */
-    if (blockmap_get (p->map, e->block) == e->value || MUTANT (marks_lost))
+    if (blockmap_get (p->map, e->block) == e->value)
       unmark (p, e->block);
     p->nr_deferred -= e->deferred;
   }

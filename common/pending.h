@@ -3,7 +3,7 @@
  *
  * Each is remembered with the value it had when it was added: a commit
  * writes what it sampled, never what the map says by then, whose data
- * may not be durable (mutant D in tests/crash).
+ * may not be durable (tests/crash/mutants/D.patch).
  *
  * Bounded: room for an entry is promised before its block is written.
  *

@@ -11,7 +11,6 @@
 
 #include "bitmap.h"
 #include "checked.h"
-#include "mutants.h"
 #include "reserve.h"
 
 /* The crash tests' bounds are very low, or small images would never reach
@@ -86,7 +85,7 @@ start_turn (struct reserve *r)
 {
   while (r->turn)
     wait_for_change (r);
-  r->turn = !MUTANT (no_turn);
+  r->turn = true;
   pthread_mutex_unlock (&r->lock);
 }
 
@@ -128,10 +127,6 @@ highest_count (const struct reserve *r)
 {
   const uint32_t n = r->indexes.n;
 
-  if (MUTANT (count_above_n))
-    return r->indexes.next + 2;
-  if (MUTANT (bound_ignored))
-    return n;
   return MIN (n, r->in_file + reserve_bound (n - r->in_file));
 }
 
@@ -187,18 +182,15 @@ can_take (const struct reserve *r)
 bool
 reserve_take (struct reserve *r, uint32_t *index, bool *zeroed)
 {
-  const bool grows_zero = r->img->st->grows_zero || MUTANT (stale_trusted);
-
   if (!can_take (r))
     return false;
-  *zeroed = grows_zero;
+  *zeroed = r->img->st->grows_zero;
   if (!indexes_take_clean (&r->indexes, index)) {
     if (!cleans (r) && indexes_take_unused (&r->indexes, index))
-      *zeroed = MUTANT (returned_taken_for_fresh) && grows_zero;
+      *zeroed = false;
     else
       *index = r->indexes.next++;
   }
-  *zeroed |= MUTANT (K);
   r->taken++;
   r->allocations++;
   if (is_low (r) && !r->woken && r->wake != NULL) {
@@ -261,8 +253,7 @@ lengthen_to (struct reserve *r, uint32_t blocks, struct vdi_error *error)
   if (r->target->length < length &&
       target_set_length (r->target, length, error) == -1)
     return -1;
-  return MUTANT (length_not_synced)
-    ? 0 : target_sync_length (r->target, error);
+  return target_sync_length (r->target, error);
 }
 
 /* Make the file long enough for *count blocks, and for many more where
@@ -283,7 +274,7 @@ lengthen (struct reserve *r, uint32_t next, uint32_t *count,
   size_t i;
   int ret = -1;
 
-  if (r->img->st->grows_zero && !r->tail_is_zero && !MUTANT (J)) {
+  if (r->img->st->grows_zero && !r->tail_is_zero) {
     /* The count is not higher, unless giving back has failed. */
     if (target_set_count (r->target, next, error) == -1 ||
         target_set_length (r->target, vdi_length_for (&r->img->header, next),
@@ -312,8 +303,6 @@ static int
 raise_count (struct reserve *r, uint32_t next, uint32_t *count,
              struct vdi_error *error)
 {
-  if (mutant_reserve (r, next, count, error))
-    return 0;
   if (lengthen (r, next, count, error) == -1)
     return -1;
   return target_set_count (r->target, *count, error);
@@ -338,7 +327,7 @@ punch_all (struct reserve *r, const uint32_t *clean, size_t nr,
       return -1;
     known_forget (&r->img->known, start, n * stride);
   }
-  return MUTANT (clean_not_synced) ? 0 : target_sync (r->target, error);
+  return target_sync (r->target, error);
 }
 
 /* Take the lowest unused indexes and clean them.  With the lock, which is
@@ -356,7 +345,7 @@ clean_some (struct reserve *r, struct vdi_error *error)
     nr++;
   r->taken += nr;
   start_turn (r);
-  ret = MUTANT (clean_not_punched) ? 0 : punch_all (r, clean, nr, error);
+  ret = punch_all (r, clean, nr, error);
   finish_turn (r);
   r->taken -= nr;
   if (ret == 0) {
@@ -455,16 +444,13 @@ reserve_make_room (struct reserve *r, bool *commit, struct vdi_error *error)
 static int
 lower_count (struct reserve *r, uint32_t next, struct vdi_error *error)
 {
-  if (mutant_give_back (r, next, error))
-    return 0;
   if (target_set_count (r->target, next, error) == -1)
     return -1;
   if (target_set_length (r->target, vdi_length_for (&r->img->header, next),
                          error) == -1)
     return error->err == ENOTSUP ? 0 : -1; /* a device keeps its size */
   /* At the end of all, and so that the next one who appends need not. */
-  if (r->target->cut && !MUTANT (cut_not_synced) &&
-      target_sync_length (r->target, error) == -1)
+  if (r->target->cut && target_sync_length (r->target, error) == -1)
     return -1;
   r->tail_is_zero = r->img->st->grows_zero;
   return 0;
@@ -473,7 +459,7 @@ lower_count (struct reserve *r, uint32_t next, struct vdi_error *error)
 int
 reserve_give_back (struct reserve *r, struct vdi_error *error)
 {
-  uint32_t next, kept;
+  uint32_t next;
   int ret;
 
   pthread_mutex_lock (&r->lock);
@@ -481,20 +467,15 @@ reserve_give_back (struct reserve *r, struct vdi_error *error)
     wait_for_change (r);
   indexes_shrink (&r->indexes);
   next = r->indexes.next;
-  if (MUTANT (PX))
-    next = mutant_live_count (r);
   /* If this fails it may not be known which count is durable: whoever
    * allocates next reserves again.
    */
-  kept = r->reserved;
   r->reserved = next;
   r->allocations_given_back = r->allocations;
   start_turn (r);
   r->tail_is_zero = false;
   ret = lower_count (r, next, error);
   finish_turn (r);
-  if (ret == -1 && MUTANT (reserve_kept_on_failure))
-    r->reserved = kept;
   pthread_mutex_unlock (&r->lock);
   return ret;
 }

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "bytes.h"
-#include "mutants.h"
 #include "target.h"
 
 void
@@ -105,7 +104,7 @@ target_sync (struct target *t, struct vdi_error *error)
   if (storage_sync (t->st, error) == 0)
     return 0;
   error->err = EIO;
-  return MUTANT (sync_not_poisoning) ? -1 : target_poison (t, error);
+  return target_poison (t, error);
 }
 
 /*------------------------------------------------------------------*/
@@ -132,8 +131,7 @@ reread_header (struct target *t, uint8_t bytes[VDI_HEADER_SIZE],
       storage_read (t->st, bytes, t->offsets.uuid_mod + 16, 0, "header",
                     error) == -1)
     return -1;
-  if (!MUTANT (no_tripwire) &&
-      !header_is (t, bytes, t->count, &t->uuid_mod)) {
+  if (!header_is (t, bytes, t->count, &t->uuid_mod)) {
     vdi_set_error (error, EIO, "%s: another program is writing to this "
                    "image at the same time (the header's count or "
                    "modification UUID is not what we wrote there); close "
@@ -176,9 +174,7 @@ target_write_header (struct target *t, uint32_t count,
   const uint32_t end = same_uuid ? start + 4 : t->offsets.uuid_mod + 16;
   uint8_t bytes[VDI_HEADER_SIZE];
 
-  if (MUTANT (header_from_memory))
-    memset (bytes, 0, sizeof bytes);
-  else if (reread_header (t, bytes, error) == -1)
+  if (reread_header (t, bytes, error) == -1)
     return -1;
   put_le32 (bytes + start, count);
   memcpy (bytes + t->offsets.uuid_mod, uuid_mod->bytes, 16);
@@ -244,20 +240,15 @@ static int
 write_durably (struct target *t, const void *buf, size_t count,
                uint64_t offset, const char *what, struct vdi_error *error)
 {
-  int r;
-
   if (target_check (t, error) == -1)
     return -1;
-  r = MUTANT (metadata_not_durable)
-    ? storage_write (t->st, buf, count, offset, what, error)
-    : storage_write_durable (t->st, buf, count, offset, what, error);
-  if (r == 0)
+  if (storage_write_durable (t->st, buf, count, offset, what, error) == 0)
     return 0;
   if (error->err == ENOTSUP || error->err == ENOSPC ||
       error->err == EDQUOT || error->err == EFBIG)
     return 1;
   error->err = EIO;
-  return MUTANT (metadata_not_poisoning) ? -1 : target_poison (t, error);
+  return target_poison (t, error);
 }
 
 /* By writing its last byte.  Not after a cut, of which that says nothing:
@@ -309,8 +300,7 @@ target_set_count (struct target *t, uint32_t count, struct vdi_error *error)
 {
   const struct vdi_uuid uuid_mod = t->uuid_mod;
 
-  if (t->count == count &&
-      (t->header_durable || MUTANT (failed_header_believed)))
+  if (t->count == count && t->header_durable)
     return 0;
   if (t->count != count &&
       target_write_header (t, count, &uuid_mod, error) == -1)

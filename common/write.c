@@ -11,7 +11,6 @@
 
 #include "background.h"
 #include "chain.h"
-#include "mutants.h"
 
 /* Before any writing call. */
 static int
@@ -106,8 +105,7 @@ write_through (struct vdi *vdi, const struct run *run, const void *buf,
    */
   if (is_no_space (error))
     return -1;
-  return MUTANT (fua_not_poisoning) ? -1
-                                    : commit_poison (img->commit, error);
+  return commit_poison (img->commit, error);
 }
 
 static int
@@ -116,10 +114,9 @@ write_in_place (struct vdi *vdi, const struct run *run, const void *buf,
 {
   if (begin (vdi, error) == -1)
     return -1;
-  if (fua && is_durable (vdi, pos, MUTANT (fua_looks_at_one_block)
-                         ? 1 : run->length))
+  if (fua && is_durable (vdi, pos, run->length))
     return write_through (vdi, run, buf, flush, error);
-  *flush |= fua && !MUTANT (fua_ignored_in_place);
+  *flush |= fua;
   return storage_write (vdi->levels[0]->st, buf, run->length,
                         run->file_offset, "data", error);
 }
@@ -151,13 +148,11 @@ vdi_write (struct vdi *vdi, const void *buf, size_t count, uint64_t offset,
           (r = allocate_block (vdi, &p, data, error)) == -1)
         return -1;
       if (r == 0) {
-        flush |= fua && !MUTANT (fua_ignored_in_new_block);
+        flush |= fua;
         pos += p.length;
       }
     }
   }
-  if (flush && MUTANT (fua_only_syncs))
-    return storage_sync (vdi->levels[0]->st, error);
   return flush ? vdi_flush (vdi, error) : 0;
 }
 
@@ -218,7 +213,7 @@ zero_unallocated (struct vdi *vdi, const struct piece *p,
 
   if (vdi_entry_is_allocated (entry))
     return 1;
-  if (entry == VDI_ZERO || vdi->depth == 1 || MUTANT (zero_shows_parent))
+  if (entry == VDI_ZERO || vdi->depth == 1)
     return 0;                   /* zeros already */
   if (begin (vdi, error) == -1)
     return -1;
@@ -297,7 +292,7 @@ vdi_trim (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
   if (check_writable (vdi, error) == -1)
     return -1;
   FOR_EACH_RUN (run, pos, vdi, 0, offset, count) {
-    if (!is_in_place (&run) || mutant_trim (vdi, pos, run.length))
+    if (!is_in_place (&run))
       continue;
     if (begin (vdi, error) == -1)
       return -1;

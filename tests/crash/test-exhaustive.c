@@ -27,10 +27,7 @@
 #include <time.h>
 
 #include "explore.h"
-#include "mutants.h"
 #include "test.h"
-
-enum vdi_mutant vdi_mutant;
 
 /* What is done without options, and what must come of it. */
 static const struct {
