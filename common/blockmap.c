@@ -35,33 +35,8 @@ blockmap_free (struct blockmap *map)
 {
   pages_free (map->entries, entries_size (map->n));
   free (map->pages);
-  free (map->holes);
   map->entries = NULL;
   map->pages = NULL;
-  map->holes = NULL;
-}
-
-int
-blockmap_prepare_to_write (struct blockmap *map, const char *name,
-                           struct vdi_error *error)
-{
-  uint32_t block, i;
-
-  if (!map->sound || map->high == map->n_allocated || map->holes != NULL)
-    return 0;
-  map->holes = bitmap_new (map->n);
-  if (map->holes == NULL)
-    return vdi_set_errno (error, ENOMEM, "%s: the map of %" PRIu32 " blocks",
-                          name, map->n);
-  FOR_EACH_ON_PAGE (block, map, map->n) {
-    const uint32_t index = blockmap_get (map, block);
-
-    if (vdi_entry_is_allocated (index))
-      bitmap_set (map->holes, index);
-  }
-  for (i = 0; i <= map->high / 64; i++)
-    map->holes[i] = ~map->holes[i];
-  return 0;
 }
 
 /* From now on the entries of this block's page are kept. */
@@ -105,7 +80,7 @@ blockmap_check_invariants (const struct blockmap *map, uint32_t limit,
     if (!map->sound)
       continue;
     if (map->pages[block / BLOCKMAP_PAGE] == BLOCKMAP_LOST) {
-      vdi_set_error (error, EIO, "%s: M5: block %" PRIu32, name, block);
+      vdi_set_error (error, EIO, "%s: M4: block %" PRIu32, name, block);
       goto out;
     }
     if (index >= limit || index >= map->n) {

@@ -9,13 +9,11 @@
  *   M1  n_allocated is the number of allocated entries.
  *   M2  Every allocated entry is below high.
  *   M3  In a sound map no index occurs twice, and high <= n.
- *   M4  holes is NULL, or says of each index below high whether it was
- *       unused when the map was loaded.
- *   M5  In a sound map no page is lost.
+ *   M4  In a sound map no page is lost.
  *
  * Memory: 4 bytes per block at most; nothing for pages of BLOCKMAP_PAGE
  * neighbours that are all FREE, or all in order, whatever the header
- * claims.  For those who write, 1 bit per block if there are holes.
+ * claims.
  */
 #ifndef VDI_BLOCKMAP_H
 #define VDI_BLOCKMAP_H
@@ -55,14 +53,10 @@ struct blockmap {
   _Atomic uint32_t n_allocated;
 
   /* What was found when the map was loaded; constant. */
-  uint32_t high;                /* highest index in use + 1, saturated */
+  uint32_t high;                /* highest index in use + 1, saturated; from
+                                 * the first write on indexes.h's next is */
   bool sound;                   /* may be written to */
   char damage[384];             /* if not sound: the first thing found */
-
-  /* Unused indexes below high as a bitmap, or NULL if there are none, or
-   * before blockmap_prepare_to_write.  The reserve takes them over.
-   */
-  uint64_t *holes;
 };
 
 /* A map of n entries, all FREE.  -1 if there is no memory. */
@@ -76,12 +70,6 @@ extern int blockmap_load (struct blockmap *, struct storage *,
                           const struct vdi_header *, uint64_t file_length,
                           struct vdi_error *);
 extern void blockmap_free (struct blockmap *);
-
-/* Find the holes.  Before the first entry is changed; idempotent.  A map
- * that is not sound stays as it is.
- */
-extern int blockmap_prepare_to_write (struct blockmap *, const char *name,
-                                      struct vdi_error *);
 
 /* Visit the blocks whose page was not all FREE when the map was loaded.
  * (Looking at memory that nobody has touched costs as much as touching it.)

@@ -320,8 +320,7 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
    * over what the map knew of holes.
    */
   if (img->commit == NULL) {
-    if (blockmap_prepare_to_write (&img->map, img->name, error) == -1 ||
-        commit_new (img, vdi->depth == 1, &img->commit, error) == -1)
+    if (commit_new (img, vdi->depth == 1, &img->commit, error) == -1)
       return -1;
     commit_debug_to (img->commit, vdi->debug, vdi->opaque);
   }

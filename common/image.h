@@ -8,7 +8,7 @@
  * Invariants (image_check_invariants):
  *   A1  size <= n_blocks * block_size, but for an image that lacks its
  *       last block (format.h), which is never writable.
- *   A2  Everything that M1-M5 of blockmap.h say of the map.
+ *   A2  Everything that M1-M4 of blockmap.h say of the map.
  *   A3  If the image is writable its map is sound.
  *   A4  Everything that C1-C5 of commit.h say, if it is writable.
  */

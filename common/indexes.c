@@ -9,32 +9,36 @@
 #include "checked.h"
 #include "indexes.h"
 
-/* How many bits are set below high?  What lies beyond is cleared. */
-static uint32_t
-count_bits (uint64_t *bitmap, uint32_t high, uint32_t n)
+static void
+find_unused (struct indexes *ix, const struct blockmap *map)
 {
-  uint32_t nr = 0, i;
+  uint32_t block, i;
 
-  bitmap[high / 64] &= (UINT64_C (1) << high % 64) - 1;
-  for (i = high / 64 + 1; i <= n / 64; i++)
-    bitmap[i] = 0;
-  for (i = 0; i <= high / 64; i++)
-    nr += (uint32_t) __builtin_popcountll (bitmap[i]);
-  return nr;
+  FOR_EACH_ON_PAGE (block, map, map->n) {
+    const uint32_t index = blockmap_get (map, block);
+
+    if (vdi_entry_is_allocated (index))
+      bitmap_set (ix->unused, index);
+  }
+  for (i = 0; i <= ix->next / 64; i++)
+    ix->unused[i] = ~ix->unused[i];
+  ix->unused[ix->next / 64] &= (UINT64_C (1) << ix->next % 64) - 1;
 }
 
 int
-indexes_init (struct indexes *ix, uint32_t n, uint32_t high, uint64_t *holes)
+indexes_init (struct indexes *ix, const struct blockmap *map)
 {
-  *ix = (struct indexes) { .n = n, .next = high, .unused = holes };
-  if (holes != NULL)
-    ix->nr_unused = count_bits (holes, high, n);
-  else
-    ix->unused = bitmap_new (n);
+  *ix = (struct indexes) {
+    .n = map->n, .next = map->high,
+    .unused = bitmap_new (map->n),
+    .nr_unused = map->high - map->n_allocated,
+  };
   if (ix->unused == NULL) {
     errno = ENOMEM;
     return -1;
   }
+  if (ix->nr_unused > 0)
+    find_unused (ix, map);
   return 0;
 }
 

@@ -26,6 +26,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blockmap.h"
+
 #define MAX_CLEAN 256
 
 struct indexes {
@@ -38,13 +40,11 @@ struct indexes {
   uint32_t nr_clean;
 };
 
-/* high: the highest index in the map + 1.  holes: those below that the map
- * does not name, a bit each, or NULL if there are none; it belongs to the
- * indexes afterwards, and is freed with them.  -1 with errno if there is
- * no memory: then it is still the caller's.
+/* Those of a sound map, in which no entry has changed since it was loaded:
+ * what it does not name below its highest is unused.  -1 with errno if there
+ * is no memory.
  */
-extern int indexes_init (struct indexes *, uint32_t n, uint32_t high,
-                         uint64_t *holes);
+extern int indexes_init (struct indexes *, const struct blockmap *);
 extern void indexes_free (struct indexes *);
 
 /* How many are taken? */

@@ -38,14 +38,12 @@ reserve_init (struct reserve *r, struct image *img, bool base,
               struct target *target)
 {
   memset (r, 0, sizeof *r);
-  if (indexes_init (&r->indexes, img->header.n_blocks, img->map.high,
-                    img->map.holes) == -1)
+  if (indexes_init (&r->indexes, &img->map) == -1)
     return -1;
-  img->map.holes = NULL;        /* they are the indexes' now */
   r->img = img;
   r->base = base;
   r->target = target;
-  r->reserved = img->map.high;
+  r->reserved = r->indexes.next;
   r->in_file = img->map.n_allocated;
   r->step = MIN_STEP;
   pthread_mutex_init (&r->lock, NULL);

@@ -84,7 +84,7 @@ struct reserve {
  */
 extern uint32_t reserve_bound (uint32_t unallocated);
 
-/* Takes the image's map's holes over.  -1 with errno if there is no memory. */
+/* Before the first entry is changed.  -1 with errno if there is no memory. */
 extern int reserve_init (struct reserve *, struct image *, bool base,
                          struct target *);
 extern void reserve_free (struct reserve *);

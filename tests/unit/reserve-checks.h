@@ -32,7 +32,6 @@ start_over (bool base)
 {
   OK (image_open (memory_storage_open (&m, "disk.vdi"), false, &img,
                   &error));
-  OK (blockmap_prepare_to_write (&img->map, img->name, &error));
   target_init (&target, img);
   target.header_durable = true; /* as commit_begin leaves it */
   CHECK (reserve_init (&r, img, base, &target) == 0);

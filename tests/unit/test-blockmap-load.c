@@ -13,6 +13,7 @@
 
 #include "bitmap.h"
 #include "blockmap.h"
+#include "indexes.h"
 #include "map-file.h"
 #include "test.h"
 
@@ -364,15 +365,16 @@ test_nothing_to_remember (void)
   for (size_t i = 0; i < ARRAY_SIZE (some); i++) {
     struct map_file f = map_file_make (n, 512, n, some[i]);
     struct blockmap map;
-    struct vdi_error error;
+    struct indexes ix;
 
     load_it (&map, &f);
     CHECK (map.sound);
     CHECK (blockmap_get (&map, n - 5) == some[i] (n - 5));
-    CHECK (blockmap_prepare_to_write (&map, "", &error) == 0);
-    CHECK (map.holes == NULL);
+    CHECK (indexes_init (&ix, &map) == 0);
+    CHECK (ix.nr_unused == 0);
     CHECK (f.asked == 0);
     CHECK (memory () <= before + 8 * MiB);
+    indexes_free (&ix);
     blockmap_free (&map);
   }
 }
@@ -432,22 +434,20 @@ check_holes (uint32_t (*kind) (uint32_t))
   struct map_file f = map_file_make (n, 512, n, kind);
   uint8_t *used = calloc (n + 1, 1);
   struct blockmap map;
-  struct vdi_error error;
-  uint64_t *holes;
+  struct indexes ix;
 
   CHECK (used != NULL);
   for (uint32_t block = 0; block < n; block++)
     if (kind (block) < n)
       used[kind (block)] = 1;
   load_it (&map, &f);
-  CHECK (map.sound && map.holes == NULL);
-  CHECK (blockmap_prepare_to_write (&map, "", &error) == 0);
-  holes = map.holes;
-  CHECK ((holes == NULL) == (map.high == map.n_allocated));
-  for (uint32_t i = 0; holes != NULL && i < map.high; i++)
-    CHECK (bitmap_get (holes, i) == !used[i]);
-  CHECK (blockmap_prepare_to_write (&map, "", &error) == 0);
-  CHECK (map.holes == holes);
+  CHECK (map.sound);
+  CHECK (indexes_init (&ix, &map) == 0);
+  CHECK (ix.next == map.high);
+  for (uint32_t i = 0; i < map.high; i++)
+    CHECK (bitmap_get (ix.unused, i) == !used[i]);
+  CHECK (indexes_check_invariants (&ix) == NULL);
+  indexes_free (&ix);
   blockmap_free (&map);
   free (used);
 }
