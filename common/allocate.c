@@ -74,7 +74,7 @@ static enum outcome
 allocate_locked (struct vdi *vdi, const struct piece *p, const void *buf,
                  struct new_block *nb, struct vdi_error *error)
 {
-  struct commit *c = vdi->levels[0]->commit;
+  struct commit *c = vdi->commit;
   const uint32_t entry = blockmap_get (&vdi->levels[0]->map, p->block);
 
   if (vdi_entry_is_allocated (entry))
@@ -96,7 +96,7 @@ int
 allocate_block (struct vdi *vdi, const struct piece *p, const void *buf,
                 struct vdi_error *error)
 {
-  struct commit *c = vdi->levels[0]->commit;
+  struct commit *c = vdi->commit;
   pthread_mutex_t *stripe = chain_stripe (vdi, p->block);
   struct new_block nb;
   enum outcome outcome;
@@ -119,7 +119,7 @@ allocate_block (struct vdi *vdi, const struct piece *p, const void *buf,
 int
 allocate_zero (struct vdi *vdi, uint32_t block, struct vdi_error *error)
 {
-  struct commit *c = vdi->levels[0]->commit;
+  struct commit *c = vdi->commit;
   pthread_mutex_t *stripe = chain_stripe (vdi, block);
   bool has_room;
   uint32_t entry;

@@ -130,6 +130,6 @@ background_want (struct vdi *vdi)
     chain_warn (vdi, "%s: %s; what is deferred is committed only when the "
                 "client flushes", vdi->levels[0]->name, e.message);
   else
-    commit_wake_with (vdi->levels[0]->commit, background_wake,
+    commit_wake_with (vdi->commit, background_wake,
                       vdi->background);
 }

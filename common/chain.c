@@ -85,6 +85,7 @@ new_vdi (const struct vdi_options *options, const char *name,
 static void
 free_vdi (struct vdi *vdi)
 {
+  commit_free (vdi->commit);
   for (size_t i = 0; i < vdi->depth; i++)
     image_free (vdi->levels[i]);
   watch_destroy (&vdi->watch);
@@ -299,6 +300,7 @@ static int
 make_writable_locked (struct vdi *vdi, struct vdi_error *error)
 {
   struct image *img = vdi->levels[0];
+  struct commit *c;
 
   if (vdi_header_lacks_last_block (&img->header))
     return vdi_set_error (error, EROFS, "%s: there is no place for the last "
@@ -316,18 +318,15 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
       watch_may_write (vdi, error) == -1 ||
       storage_make_writable (img->st, error) == -1)
     return -1;
-  /* Kept if it comes to nothing now, for the next attempt: it has taken
-   * over what the map knew of holes.
-   */
-  if (img->commit == NULL) {
-    if (commit_new (img, vdi->depth == 1, &img->commit, error) == -1)
-      return -1;
-    commit_debug_to (img->commit, vdi->debug, vdi->opaque);
-  }
-  if (storage_lock (img->st, true, error) == -1 ||
-      check_unchanged (img, error) == -1)
+  if (commit_new (img, vdi->depth == 1, &c, error) == -1)
     return -1;
-  vdi->writable = true;
+  if (storage_lock (img->st, true, error) == -1 ||
+      check_unchanged (img, error) == -1) {
+    commit_free (c);
+    return -1;
+  }
+  commit_debug_to (c, vdi->debug, vdi->opaque);
+  vdi->commit = c;
   if (vdi->watch.on)
     background_want (vdi);
   return 0;
@@ -339,7 +338,7 @@ vdi_make_writable (struct vdi *vdi, struct vdi_error *error)
   int r = 0;
 
   pthread_mutex_lock (&vdi->writable_lock);
-  if (!vdi->writable)
+  if (vdi->commit == NULL)
     r = make_writable_locked (vdi, error);
   pthread_mutex_unlock (&vdi->writable_lock);
   return r;
@@ -351,11 +350,11 @@ vdi_close (struct vdi *vdi, struct vdi_error *error)
   int r = 0;
 
   if (vdi->background != NULL)
-    commit_wake_with (vdi->levels[0]->commit, NULL, NULL);
+    commit_wake_with (vdi->commit, NULL, NULL);
   background_stop (vdi->background);
   watch_close (vdi);
-  if (vdi->writable)
-    r = commit_close (vdi->levels[0]->commit, error);
+  if (vdi->commit != NULL)
+    r = commit_close (vdi->commit, error);
   free_vdi (vdi);
   return r;
 }
@@ -363,12 +362,12 @@ vdi_close (struct vdi *vdi, struct vdi_error *error)
 int
 vdi_background (struct vdi *vdi, unsigned seconds, struct vdi_error *error)
 {
-  if (!vdi->writable)
+  if (vdi->commit == NULL)
     return 0;
   watch_tick (vdi, seconds);
   if (watch_hurries (vdi))      /* somebody else may be at it */
     return 0;
-  return commit_tick (vdi->levels[0]->commit, seconds, vdi->commit_seconds,
+  return commit_tick (vdi->commit, seconds, vdi->commit_seconds,
                       error);
 }
 
@@ -411,8 +410,18 @@ vdi_level_name (const struct vdi *vdi, size_t level)
 int
 vdi_check_invariants (struct vdi *vdi, struct vdi_error *error)
 {
-  for (size_t i = 0; i < vdi->depth; i++)
-    if (image_check_invariants (vdi->levels[i], error) == -1)
+  for (size_t i = 0; i < vdi->depth; i++) {
+    const struct image *img = vdi->levels[i];
+    uint32_t limit = img->map.high;
+
+    if (i == 0 && vdi->commit != NULL) {
+      if (!img->map.sound || vdi_header_lacks_last_block (&img->header))
+        return vdi_set_error (error, EIO, "%s: D2", img->name);
+      if (commit_check_invariants (vdi->commit, &limit, error) == -1)
+        return -1;
+    }
+    if (image_check_invariants (img, limit, error) == -1)
       return -1;
+  }
   return 0;
 }

@@ -15,6 +15,11 @@
  * Level 0 is the image itself, the only one that is ever written to;
  * level l + 1 is the parent of level l.  Block sizes and disk sizes may
  * differ along the chain; beyond a smaller parent's end there are zeros.
+ *
+ * Invariants (vdi_check_invariants):
+ *   D1  What image.h says of each level.
+ *   D2  If the disk is writable the map of level 0 is sound and does not lack
+ *       its last block, and all that commit.h says is true.
  */
 #ifndef VDI_CHAIN_H
 #define VDI_CHAIN_H
@@ -48,11 +53,12 @@ struct vdi {
   void (*debug) (void *opaque, const char *message);
   void *opaque;
 
-  /* Serialises vdi_make_writable; protects levels[0]->commit until
-   * writable is set, after which that is constant.
+  pthread_mutex_t writable_lock; /* serialises vdi_make_writable */
+
+  /* Where level 0 is written to.  NULL until that is allowed, then constant;
+   * set under writable_lock.
    */
-  pthread_mutex_t writable_lock;
-  _Atomic bool writable;
+  struct commit *_Atomic commit;
 
   /* Only the holder of a block's stripe changes its map entry. */
   pthread_mutex_t stripes[NR_STRIPES];

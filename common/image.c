@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "checked.h"
-#include "commit.h"
 #include "image.h"
 #include "other-format.h"
 
@@ -66,7 +65,6 @@ image_free (struct image *img)
 {
   if (img == NULL)
     return;
-  commit_free (img->commit);
   known_free (&img->known);
   blockmap_free (&img->map);
   storage_close (img->st);
@@ -108,21 +106,13 @@ image_locate (const struct image *img, uint32_t block, uint32_t in_block,
 }
 
 int
-image_check_invariants (const struct image *img, struct vdi_error *error)
+image_check_invariants (const struct image *img, uint32_t limit,
+                        struct vdi_error *error)
 {
-  uint32_t limit = img->map.high;
-
   if ((img->size - 1) >> img->block_shift >= img->header.n_blocks &&
-      img->size != 0 &&
-      (img->commit != NULL || !vdi_header_lacks_last_block (&img->header)))
+      img->size != 0 && !vdi_header_lacks_last_block (&img->header))
     return vdi_set_error (error, EIO, "%s: A1: %" PRIu64 " bytes in %"
                           PRIu32 " blocks", img->name, img->size,
                           img->header.n_blocks);
-  if (img->commit != NULL) {
-    if (!img->map.sound)
-      return vdi_set_error (error, EIO, "%s: A3", img->name);
-    if (commit_check_invariants (img->commit, &limit, error) == -1)
-      return -1;
-  }
   return blockmap_check_invariants (&img->map, limit, img->name, error);
 }

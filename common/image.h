@@ -9,8 +9,6 @@
  *   A1  size <= n_blocks * block_size, but for an image that lacks its
  *       last block (format.h), which is never writable.
  *   A2  Everything that M1-M4 of blockmap.h say of the map.
- *   A3  If the image is writable its map is sound.
- *   A4  Everything that C1-C5 of commit.h say, if it is writable.
  */
 #ifndef VDI_IMAGE_H
 #define VDI_IMAGE_H
@@ -24,8 +22,6 @@
 #include "known.h"
 #include "storage.h"
 
-struct commit;
-
 struct image {
   /* Constant after image_open. */
   struct storage *st;
@@ -38,11 +34,6 @@ struct image {
 
   struct blockmap map;          /* see blockmap.h */
   struct known known;           /* has its own lock */
-
-  /* NULL until the image is to be writable; set once, under the lock of
-   * vdi_make_writable, before any write can be under way.
-   */
-  struct commit *commit;
 };
 
 /* Read and decode, but not validate, the header, and tell how long the file
@@ -77,6 +68,8 @@ extern enum place image_locate (const struct image *, uint32_t block,
                                 uint32_t in_block, uint64_t *length,
                                 uint64_t *file_offset);
 
-extern int image_check_invariants (const struct image *, struct vdi_error *);
+/* limit: as blockmap_check_invariants. */
+extern int image_check_invariants (const struct image *, uint32_t limit,
+                                   struct vdi_error *);
 
 #endif /* VDI_IMAGE_H */

@@ -160,7 +160,7 @@ commit (struct vdi *vdi)
 {
   struct vdi_error error;
 
-  if (commit_for_others (vdi->levels[0]->commit, &error) == -1)
+  if (commit_for_others (vdi->commit, &error) == -1)
     chain_warn (vdi, "%s", error.message);
 }
 
@@ -205,7 +205,7 @@ cede (struct vdi *vdi, const struct storage_others *o)
                  "image, but nothing more is, or both would destroy it: stop "
                  "one of the two, check the disk, and start again",
                  vdi->levels[0]->name, has_open (o), o->who);
-  commit_cede (vdi->levels[0]->commit, &why);
+  commit_cede (vdi->commit, &why);
   chain_warn (vdi, "%s", why.message);
   vdi->watch.on = false;
   vdi->watch.suspicious = false;
@@ -318,7 +318,7 @@ watch_close (struct vdi *vdi)
 {
   struct storage_others o;
 
-  if (vdi->writable && commit_has_begun (vdi->levels[0]->commit))
+  if (vdi->commit != NULL && commit_has_begun (vdi->commit))
     look_for_name (vdi, "now");
   if (!vdi->watch.on)
     return;

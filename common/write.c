@@ -16,18 +16,18 @@
 static int
 check_writable (struct vdi *vdi, struct vdi_error *error)
 {
-  if (!vdi->writable)
+  if (vdi->commit == NULL)
     return vdi_set_error (error, EROFS, "%s: opened for reading only",
                           vdi->levels[0]->name);
   watch_wait (vdi);
-  return commit_check (vdi->levels[0]->commit, error);
+  return commit_check (vdi->commit, error);
 }
 
 /* Before anything in the file is changed. */
 static int
 begin (struct vdi *vdi, struct vdi_error *error)
 {
-  struct commit *c = vdi->levels[0]->commit;
+  struct commit *c = vdi->commit;
   const bool begun = commit_has_begun (c);
 
   if (commit_begin (c, error) == -1)
@@ -77,7 +77,7 @@ is_durable (struct vdi *vdi, uint64_t pos, uint64_t length)
   struct piece p;
 
   FOR_EACH_PIECE (p, pos, length, img->block_shift)
-    if (!commit_is_durable (img->commit, p.block))
+    if (!commit_is_durable (vdi->commit, p.block))
       return false;
   return true;
 }
@@ -105,7 +105,7 @@ write_through (struct vdi *vdi, const struct run *run, const void *buf,
    */
   if (is_no_space (error))
     return -1;
-  return commit_poison (img->commit, error);
+  return commit_poison (vdi->commit, error);
 }
 
 static int
@@ -309,7 +309,7 @@ vdi_trim (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
 int
 vdi_flush (struct vdi *vdi, struct vdi_error *error)
 {
-  if (!vdi->writable)
+  if (vdi->commit == NULL)
     return 0;
-  return commit_flush (vdi->levels[0]->commit, error);
+  return commit_flush (vdi->commit, error);
 }

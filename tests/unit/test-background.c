@@ -70,7 +70,7 @@ static void
 close_image (void)
 {
   /* Only then nobody else uses the image. */
-  commit_wake_with (vdi->levels[0]->commit, NULL, NULL);
+  commit_wake_with (vdi->commit, NULL, NULL);
   background_stop (vdi->background);
   vdi->background = NULL;
   close_checked (vdi);
