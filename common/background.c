@@ -56,7 +56,7 @@ background_main (void *bgv)
      * Once is enough in the log.
      */
     if (vdi_background (bg->vdi, seconds, &error) == -1 && !told) {
-      chain_warn (bg->vdi, "%s", error.message);
+      vdi_warn (&bg->vdi->listener, "%s", error.message);
       told = true;
     }
     if (seconds > 0)
@@ -127,8 +127,8 @@ background_want (struct vdi *vdi)
   if (!vdi->background_wanted || vdi->background != NULL)
     return;
   if (background_start (vdi, &vdi->background, &e) == -1)
-    chain_warn (vdi, "%s: %s; what is deferred is committed only when the "
-                "client flushes", vdi->levels[0]->name, e.message);
+    vdi_warn (&vdi->listener, "%s: %s; what is deferred is committed only when "
+              "the client flushes", vdi->levels[0]->name, e.message);
   else
     commit_wake_with (vdi->commit, background_wake,
                       vdi->background);

@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "background.h"
@@ -20,38 +18,6 @@ vdi_options_init (struct vdi_options *options)
     .lock = true, .commit_seconds = 5, .background = true,
     .advice = STORAGE_NORMAL,
   };
-}
-
-static void
-tell (const struct vdi *vdi, void (*fn) (void *, const char *),
-      const char *fs, va_list args)
-{
-  char message[VDI_ERROR_MAX + 256];
-
-  if (fn == NULL)
-    return;
-  vsnprintf (message, sizeof message, fs, args);
-  fn (vdi->opaque, vdi_one_line (message));
-}
-
-void
-chain_warn (const struct vdi *vdi, const char *fs, ...)
-{
-  va_list args;
-
-  va_start (args, fs);
-  tell (vdi, vdi->warn, fs, args);
-  va_end (args);
-}
-
-void
-chain_debug (const struct vdi *vdi, const char *fs, ...)
-{
-  va_list args;
-
-  va_start (args, fs);
-  tell (vdi, vdi->debug, fs, args);
-  va_end (args);
 }
 
 /*------------------------------------------------------------------*/
@@ -71,9 +37,7 @@ new_vdi (const struct vdi_options *options, const char *name,
   }
   vdi->background_wanted = options->background;
   vdi->commit_seconds = options->commit_seconds;
-  vdi->warn = options->warn;
-  vdi->debug = options->debug;
-  vdi->opaque = options->opaque;
+  vdi->listener = options->listener;
   pthread_mutex_init (&vdi->writable_lock, NULL);
   watch_init (&vdi->watch);
   for (size_t i = 0; i < NR_STRIPES; i++)
@@ -116,21 +80,22 @@ add_level (struct vdi *vdi, struct storage *st,
   if (options->advice != STORAGE_NORMAL)
     storage_advise (st, 0, 0, options->advice);
   vdi->levels[vdi->depth++] = img;
-  chain_debug (vdi, "chain: level %zu: %s", vdi->depth - 1, img->name);
+  vdi_debug (&vdi->listener, "chain: level %zu: %s", vdi->depth - 1, img->name);
 
   if (!img->map.sound)
-    chain_warn (vdi, "%s: the block map is damaged: %s; it can be read as far "
-                "as it goes, with nbdkit -r", img->name, img->map.damage);
+    vdi_warn (&vdi->listener, "%s: the block map is damaged: %s; it can be "
+              "read as far as it goes, with nbdkit -r", img->name,
+              img->map.damage);
   if (vdi_header_lacks_last_block (&img->header))
-    chain_warn (vdi, "%s: the disk is %" PRIu64 " bytes longer than its block "
-                "map, as in images that QEMU made until 2011: there is no "
-                "reading that, but as zeros with missing=zero", img->name,
-                img->size - ((uint64_t) img->header.n_blocks
-                             << img->block_shift));
+    vdi_warn (&vdi->listener, "%s: the disk is %" PRIu64 " bytes longer than "
+              "its block map, as in images that QEMU made until 2011: there is "
+              "no reading that, but as zeros with missing=zero", img->name,
+              img->size - ((uint64_t) img->header.n_blocks
+                           << img->block_shift));
   if (vdi_header_is_child (&img->header) && !parents_wanted (vdi))
-    chain_warn (vdi, "%s: is marked as a differencing image but names no "
-                "parent; serving it as a disk of its own, as QEMU does",
-                img->name);
+    vdi_warn (&vdi->listener, "%s: is marked as a differencing image but names "
+              "no parent; serving it as a disk of its own, as QEMU does",
+              img->name);
   return 0;
 }
 
@@ -143,7 +108,7 @@ finish (struct vdi *vdi)
   vdi->size = vdi->levels[0]->size;
   /* Whoever may write will be told, once there is somebody. */
   if (storage_writable (vdi->levels[0]->st, &error) == -1)
-    chain_debug (vdi, "chain: %s", error.message);
+    vdi_debug (&vdi->listener, "chain: %s", error.message);
   watch_open (vdi);
 }
 
@@ -318,14 +283,13 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
       watch_may_write (vdi, error) == -1 ||
       storage_make_writable (img->st, error) == -1)
     return -1;
-  if (commit_new (img, vdi->depth == 1, &c, error) == -1)
+  if (commit_new (img, vdi->depth == 1, &vdi->listener, &c, error) == -1)
     return -1;
   if (storage_lock (img->st, true, error) == -1 ||
       check_unchanged (img, error) == -1) {
     commit_free (c);
     return -1;
   }
-  commit_debug_to (c, vdi->debug, vdi->opaque);
   vdi->commit = c;
   if (vdi->watch.on)
     background_want (vdi);

@@ -49,9 +49,7 @@ struct vdi {
                                  * of parent_by_size; 0 if there is none */
   bool background_wanted;
   unsigned commit_seconds;
-  void (*warn) (void *opaque, const char *message);
-  void (*debug) (void *opaque, const char *message);
-  void *opaque;
+  struct vdi_listener listener;
 
   pthread_mutex_t writable_lock; /* serialises vdi_make_writable */
 
@@ -138,10 +136,5 @@ chain_stripe (struct vdi *vdi, uint32_t block)
  */
 extern int chain_open_over (struct storage *, const struct vdi_options *,
                             struct vdi **, struct vdi_error *);
-
-extern void chain_warn (const struct vdi *, const char *fs, ...)
-  __attribute__ ((format (printf, 2, 3)));
-extern void chain_debug (const struct vdi *, const char *fs, ...)
-  __attribute__ ((format (printf, 2, 3)));
 
 #endif /* VDI_CHAIN_H */

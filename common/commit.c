@@ -132,14 +132,6 @@ struct commit {
 
 /*------------------------------------------------------------------*/
 
-void
-commit_debug_to (struct commit *c,
-                 void (*debug) (void *opaque, const char *message),
-                 void *opaque)
-{
-  target_debug_to (&c->target, debug, opaque);
-}
-
 int
 commit_check (struct commit *c, struct vdi_error *error)
 {
@@ -172,7 +164,8 @@ check_may_be_written (const struct image *img, struct vdi_error *error)
 }
 
 int
-commit_new (struct image *img, bool base, struct commit **commit,
+commit_new (struct image *img, bool base,
+            const struct vdi_listener *listener, struct commit **commit,
             struct vdi_error *error)
 {
   struct commit *c;
@@ -182,7 +175,7 @@ commit_new (struct image *img, bool base, struct commit **commit,
   c = calloc (1, sizeof *c);
   if (c == NULL)
     goto no_memory;
-  target_init (&c->target, img);
+  target_init (&c->target, img, listener);
   if (reserve_init (&c->reserve, img, base, &c->target) == -1)
     goto no_reserve;
   if (pending_init (&c->pending, &img->map, &c->reserve.lock) == -1)
@@ -240,8 +233,8 @@ begin (struct commit *c, struct vdi_error *error)
       target_sync (&c->target, error) == -1)
     return -1;
   c->target.header_durable = true;
-  target_say (&c->target, "commit: first write: new modification UUID, "
-              "count %" PRIu32, c->target.count);
+  vdi_debug (c->target.listener, "commit: first write: new modification UUID, "
+             "count %" PRIu32, c->target.count);
   c->begun = true;
   return 0;
 }
@@ -438,8 +431,8 @@ commit_round (struct commit *c, struct vdi_error *error)
     return -1;
   }
   if (nr > 0)
-    target_say (&c->target, "commit: %zu entries durable, %zu of them were "
-                "deferred", nr, deferred);
+    vdi_debug (c->target.listener, "commit: %zu entries durable, %zu of them "
+               "were deferred", nr, deferred);
   pending_done (&c->pending);
   return 0;
 }
@@ -575,7 +568,7 @@ fill_holes (struct commit *c, struct vdi_error *error)
       write_entries (c, entries, nr, error) == -1 ||
       target_sync (&c->target, error) == -1)
     goto out;
-  target_say (&c->target, "commit: %zu blocks moved into holes", nr);
+  vdi_debug (c->target.listener, "commit: %zu blocks moved into holes", nr);
   for (i = 0; i < nr; i++)
     blockmap_move (&img->map, moves[i].block, moves[i].to);
   reserve_moved (&c->reserve, moves, nr);
@@ -595,7 +588,8 @@ commit_close (struct commit *c, struct vdi_error *error)
     return -1;
   if (reserve_has_holes (&c->reserve) && fill_holes (c, error) == -1) {
     /* Blocks that could not be moved are where they were. */
-    target_say (&c->target, "commit: holes are left: %s", error->message);
+    vdi_debug (c->target.listener, "commit: holes are left: %s",
+               error->message);
     if (commit_check (c, error) == -1)
       return -1;
   }

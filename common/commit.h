@@ -42,6 +42,7 @@
 
 #include "error.h"
 #include "image.h"
+#include "listener.h"
 
 struct commit;
 
@@ -55,19 +56,13 @@ struct new_block {
 };
 
 /* base: nothing is below this image, so a free block reads as zeros.
- * The image must outlive the commit; map and header are used.  Fails
+ * Image and listener must outlive the commit; map and header are used.  Fails
  * (EINVAL or EIO, naming a way out) if it must not be written to.
  */
-extern int commit_new (struct image *, bool base, struct commit **,
+extern int commit_new (struct image *, bool base,
+                       const struct vdi_listener *, struct commit **,
                        struct vdi_error *);
 extern void commit_free (struct commit *); /* or NULL; writes nothing */
-
-/* Say, as vdi_options.debug, when metadata reaches the file.  Before any
- * of the calls below.
- */
-extern void commit_debug_to (struct commit *,
-                             void (*debug) (void *opaque, const char *),
-                             void *opaque);
 
 /* Fails with EIO if the image is poisoned. */
 extern int commit_check (struct commit *, struct vdi_error *);

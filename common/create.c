@@ -454,10 +454,10 @@ warn_of_block_size (const struct vdi *vdi, const char *filename)
   const struct vdi_header *h = &vdi->levels[0]->header;
 
   if (vdi_header_needs_old_virtualbox (h))
-    chain_warn (vdi, "%s: VirtualBox from September 2026 on does not open"
-                " images with blocks of %" PRIu32 " bytes, but only with"
-                " 131072 (128 KiB) to 134217728 (128 MiB)", filename,
-                h->block_size);
+    vdi_warn (&vdi->listener, "%s: VirtualBox from September 2026 on does not "
+              "open images with blocks of %" PRIu32 " bytes, but only with "
+              "131072 (128 KiB) to 134217728 (128 MiB)", filename,
+              h->block_size);
 }
 
 /* The parent, as the child will have it.  What there is to be warned of is
@@ -473,7 +473,7 @@ open_parent (const char *filename, const struct vdi_options *child,
     options.parents++;
     options.nr_parents--;
   }
-  options.warn = NULL;
+  options.listener.warn = NULL;
   return vdi_open (filename, &options, parent, error);
 }
 

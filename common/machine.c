@@ -30,8 +30,7 @@ struct finder {
   const char *vbox;
   struct machine *m;
   struct machine_folders folders;
-  void (*warn) (void *opaque, const char *message);
-  void *opaque;
+  const struct vdi_listener *listener;
   struct vdi_error *error;
 };
 
@@ -177,9 +176,9 @@ find_disk (const struct finder *f, const struct machine_state *state,
   if (disk == NULL) {
     *index = 0;
     if (state->nr_disks > 1)
-      text_say (f->warn, f->opaque, "%s: machine %.*s has %zu hard disks; "
-                "serving the first, for another say which with disk= (%s)",
-                f->vbox, SHOWN, f->m->name, state->nr_disks, list);
+      vdi_warn (f->listener, "%s: machine %.*s has %zu hard disks; serving the "
+                "first, for another say which with disk= (%s)", f->vbox, SHOWN,
+                f->m->name, state->nr_disks, list);
     return 0;
   }
   if (!read_number (&p, &n) || *p != '\0')
@@ -247,9 +246,9 @@ find_file (const struct finder *f, size_t image, const struct vdi_uuid *uuid,
                          f->error) == -1)
     return -1;
   if (moved != NULL)
-    text_say (f->warn, f->opaque, "%s: an image of machine %.*s is not where "
-              "the machine file says; using %s, which has its UUID (%s)",
-              f->vbox, SHOWN, f->m->name, *filename, moved);
+    vdi_warn (f->listener, "%s: an image of machine %.*s is not where the "
+              "machine file says; using %s, which has its UUID (%s)", f->vbox,
+              SHOWN, f->m->name, *filename, moved);
   free (moved);
   return 0;
 }
@@ -426,12 +425,12 @@ warn_of_state (const struct finder *f, size_t state)
   if (state != CURRENT)
     return;
   if (f->m->states[state].has_memory)
-    text_say (f->warn, f->opaque, "%s: machine %.*s is saved: its disks are "
-              "as they were in the middle of its work, as after a loss of "
-              "power", f->vbox, SHOWN, f->m->name);
+    vdi_warn (f->listener, "%s: machine %.*s is saved: its disks are as they "
+              "were in the middle of its work, as after a loss of power",
+              f->vbox, SHOWN, f->m->name);
   else if (f->m->aborted)
-    text_say (f->warn, f->opaque, "%s: machine %.*s was aborted: its disks "
-              "are as after a loss of power", f->vbox, SHOWN, f->m->name);
+    vdi_warn (f->listener, "%s: machine %.*s was aborted: its disks are as "
+              "after a loss of power", f->vbox, SHOWN, f->m->name);
 }
 
 static int
@@ -500,7 +499,7 @@ vdi_machine_find (const struct vdi_machine_options *options,
                   struct vdi_machine_disk **out, struct vdi_error *error)
 {
   struct finder f = {
-    .vbox = options->vbox, .warn = options->warn, .opaque = options->opaque,
+    .vbox = options->vbox, .listener = &options->listener,
     .error = error
   };
   struct vdi_machine_disk *d = calloc (1, sizeof *d);

@@ -69,14 +69,14 @@ insist_on_parent (struct vdi *vdi, const struct image *parent,
                           "its disk has %" PRIu64 " bytes, and that of the "
                           "child only %" PRIu64, parent->name, child->name,
                           parent->size, child->size);
-  chain_warn (vdi, "%s: is taken for the parent of %s because of "
-              "parent-check=size, although its UUID is another one%s: if it "
-              "is not, the disk is nonsense wherever they meet; it can only "
-              "be read", parent->name, child->name,
-              vdi_uuid_equal (&parent->header.uuid_mod,
-                              &child->header.uuid_parent_mod)
-              ? " (its modification UUID is the right one)"
-              : ", and its modification UUID, too");
+  vdi_warn (&vdi->listener, "%s: is taken for the parent of %s because of "
+            "parent-check=size, although its UUID is another one%s: if it "
+            "is not, the disk is nonsense wherever they meet; it can only "
+            "be read", parent->name, child->name,
+            vdi_uuid_equal (&parent->header.uuid_mod,
+                            &child->header.uuid_parent_mod)
+            ? " (its modification UUID is the right one)"
+            : ", and its modification UUID, too");
   if (vdi->insisted == 0)
     vdi->insisted = vdi->depth;
   return 1;
@@ -119,17 +119,17 @@ parents_check (struct vdi *vdi, const struct image *parent,
     return -1;
   if (r == 0 &&
       !vdi_uuid_equal (&parent->header.uuid_mod, &h->uuid_parent_mod))
-    chain_warn (vdi, "%s: its parent %s was changed after this image was "
-                "made (modification UUID {%s}); that is normal after "
-                "snapshots were merged, otherwise the disk may be damaged",
-                child->name, parent->name,
-                vdi_uuid_print (&parent->header.uuid_mod, found));
+    vdi_warn (&vdi->listener, "%s: its parent %s was changed after this image "
+              "was made (modification UUID {%s}); that is normal after "
+              "snapshots were merged, otherwise the disk may be damaged",
+              child->name, parent->name,
+              vdi_uuid_print (&parent->header.uuid_mod, found));
   if (parent->size > child->size)
-    chain_warn (vdi, "%s: its parent %s is larger (%" PRIu64 " bytes), but "
-                "the disk has the size of this image, %" PRIu64 "; to use the "
-                "rest, delete the snapshots in VirtualBox, or clone the disk "
-                "there and resize the clone", child->name, parent->name,
-                parent->size, child->size);
+    vdi_warn (&vdi->listener, "%s: its parent %s is larger (%" PRIu64 " "
+              "bytes), but the disk has the size of this image, %" PRIu64 "; "
+              "to use the rest, delete the snapshots in VirtualBox, or clone "
+              "the disk there and resize the clone", child->name, parent->name,
+              parent->size, child->size);
   return 0;
 }
 
@@ -150,7 +150,7 @@ parents_next (const struct vdi *vdi, const struct vdi_options *options,
                        &warning, error) == -1)
     return -1;
   if (warning != NULL)
-    chain_warn (vdi, "%s", warning);
+    vdi_warn (&vdi->listener, "%s", warning);
   free (warning);
   return 0;
 }
@@ -169,7 +169,7 @@ parents_warn_if_newer (const struct vdi *vdi, struct search *search,
 
   if (r != 1)
     return r;
-  chain_warn (vdi, "%s", newer);
+  vdi_warn (&vdi->listener, "%s", newer);
   free (newer);
   return 0;
 }

@@ -371,8 +371,8 @@ reserve_more (struct reserve *r, struct vdi_error *error)
   if (ret == -1)
     return -1;
   r->reserved = count;
-  target_say (r->target, "commit: %" PRIu32 " blocks in use, room reserved "
-              "for %" PRIu32, next, count - next);
+  vdi_debug (r->target->listener, "commit: %" PRIu32 " blocks in use, room "
+             "reserved for %" PRIu32, next, count - next);
   return 0;
 }
 

@@ -4,18 +4,18 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "bytes.h"
 #include "target.h"
 
 void
-target_init (struct target *t, const struct image *img)
+target_init (struct target *t, const struct image *img,
+             const struct vdi_listener *listener)
 {
   *t = (struct target) {
     .st = img->st,
+    .listener = listener,
     .offsets = vdi_header_field_offsets (&img->header),
     .count = img->header.n_alloc,
     .uuid_mod = img->header.uuid_mod,
@@ -28,29 +28,6 @@ void
 target_destroy (struct target *t)
 {
   pthread_mutex_destroy (&t->poison_lock);
-}
-
-void
-target_debug_to (struct target *t,
-                 void (*debug) (void *opaque, const char *message),
-                 void *opaque)
-{
-  t->debug = debug;
-  t->opaque = opaque;
-}
-
-void
-target_say (const struct target *t, const char *fs, ...)
-{
-  char message[VDI_ERROR_MAX];
-  va_list args;
-
-  if (t->debug == NULL)
-    return;
-  va_start (args, fs);
-  vsnprintf (message, sizeof message, fs, args);
-  va_end (args);
-  t->debug (t->opaque, message);
 }
 
 int
@@ -78,7 +55,7 @@ poison (struct target *t, const struct vdi_error *error, bool ceded)
     t->why_poisoned = *error;
     t->ceded = ceded;
     t->poisoned = true;
-    target_say (t, "commit: writing ends here: %s", error->message);
+    vdi_debug (t->listener, "commit: writing ends here: %s", error->message);
   }
   pthread_mutex_unlock (&t->poison_lock);
 }

@@ -19,13 +19,13 @@
 
 #include "error.h"
 #include "image.h"
+#include "listener.h"
 
 struct target {
   /* Constant. */
   struct storage *st;
   struct vdi_field_offsets offsets;
-  void (*debug) (void *opaque, const char *message);
-  void *opaque;
+  const struct vdi_listener *listener;
 
   _Atomic bool poisoned;        /* set once, under poison_lock */
   pthread_mutex_t poison_lock;
@@ -41,16 +41,9 @@ struct target {
   bool cut;                     /* shorter, and that may not be durable */
 };
 
-extern void target_init (struct target *, const struct image *);
+extern void target_init (struct target *, const struct image *,
+                         const struct vdi_listener *);
 extern void target_destroy (struct target *);
-
-/* Where debug messages go; NULL: nowhere. */
-extern void target_debug_to (struct target *,
-                             void (*debug) (void *opaque,
-                                            const char *message),
-                             void *opaque);
-extern void target_say (const struct target *, const char *fs, ...)
-  __attribute__ ((format (printf, 2, 3)));
 
 /* EIO if the target is poisoned. */
 extern int target_check (struct target *, struct vdi_error *);

@@ -32,6 +32,7 @@
 
 #include "error.h"
 #include "format.h"
+#include "listener.h"
 #include "storage.h"
 #include "uuid.h"
 
@@ -92,17 +93,7 @@ struct vdi_options {
    */
   bool warn_if_newer;
 
-  /* Called with one line for the person who opened the image (warn),
-   * or for the one who debugs (debug); may be called from any thread
-   * and must not call back into the core.  NULL: nobody wants to know.
-   * A debug message begins with its topic and a colon, so that it can be
-   * asked for alone: "chain: " (looking for parents), "commit: " (when
-   * metadata reaches the file), "lease: " (other programs that have the
-   * image open).
-   */
-  void (*warn) (void *opaque, const char *message);
-  void (*debug) (void *opaque, const char *message);
-  void *opaque;
+  struct vdi_listener listener; /* see listener.h */
 };
 
 extern void vdi_options_init (struct vdi_options *);
@@ -309,8 +300,7 @@ struct vdi_machine_options {
   const char *const *dirs;
   size_t nr_dirs;
 
-  void (*warn) (void *opaque, const char *message); /* or NULL */
-  void *opaque;
+  struct vdi_listener listener;
 };
 
 /* Find a disk of the machine in a .vbox file.  Asked again later it may

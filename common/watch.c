@@ -75,8 +75,8 @@ say_unknown (struct vdi *vdi, const struct storage_others *o)
   if (o->kind != OTHERS_UNKNOWN || o->who[0] == '\0' ||
       vdi->watch.said_unknown)
     return;
-  chain_debug (vdi, "lease: %s: it cannot be told whether another program has "
-               "it open: %s", vdi->levels[0]->name, o->who);
+  vdi_debug (&vdi->listener, "lease: %s: it cannot be told whether another "
+             "program has it open: %s", vdi->levels[0]->name, o->who);
   vdi->watch.said_unknown = true;
 }
 
@@ -90,8 +90,8 @@ watch_open (struct vdi *vdi)
 
     storage_others (st, true, &o);
     if (storage_is_other (&o))
-      chain_warn (vdi, "%s: %s (%s): what is read may be inconsistent",
-                  st->name, has_open (&o), o.who);
+      vdi_warn (&vdi->listener, "%s: %s (%s): what is read may be inconsistent",
+                st->name, has_open (&o), o.who);
     else if (i == 0)
       say_unknown (vdi, &o);
   }
@@ -161,7 +161,7 @@ commit (struct vdi *vdi)
   struct vdi_error error;
 
   if (commit_for_others (vdi->commit, &error) == -1)
-    chain_warn (vdi, "%s", error.message);
+    vdi_warn (&vdi->listener, "%s", error.message);
 }
 
 /* Is this to be said?  Of each program once, however often it comes. */
@@ -189,9 +189,9 @@ meet_reader (struct vdi *vdi, const struct storage_others *o)
     commit (vdi);
   }
   if (is_news (w, o->who))
-    chain_warn (vdi, "%s: %s (%s): what that one reads may be "
-                "inconsistent while it is written to here",
-                vdi->levels[0]->name, has_open (o), o->who);
+    vdi_warn (&vdi->listener, "%s: %s (%s): what that one reads may be "
+              "inconsistent while it is written to here", vdi->levels[0]->name,
+              has_open (o), o->who);
 }
 
 /* Crash story 11 (commit.c).  For good. */
@@ -206,7 +206,7 @@ cede (struct vdi *vdi, const struct storage_others *o)
                  "one of the two, check the disk, and start again",
                  vdi->levels[0]->name, has_open (o), o->who);
   commit_cede (vdi->commit, &why);
-  chain_warn (vdi, "%s", why.message);
+  vdi_warn (&vdi->listener, "%s", why.message);
   vdi->watch.on = false;
   vdi->watch.suspicious = false;
   resume (&vdi->watch);
@@ -221,8 +221,8 @@ meet_writer (struct vdi *vdi, const struct storage_others *o)
     w->suspicious = true;
     w->lasted = 0;
     hold (vdi);
-    chain_debug (vdi, "lease: %s: %s (%s)", vdi->levels[0]->name,
-                 has_open (o), o->who);
+    vdi_debug (&vdi->listener, "lease: %s: %s (%s)", vdi->levels[0]->name,
+               has_open (o), o->who);
     commit (vdi);
   }
   else {
@@ -247,8 +247,8 @@ calm_down (struct vdi *vdi)
     return;
   w->suspicious = false;
   resume (w);
-  chain_debug (vdi, "lease: %s: it has closed it again",
-               vdi->levels[0]->name);
+  vdi_debug (&vdi->listener, "lease: %s: it has closed it again",
+             vdi->levels[0]->name);
 }
 
 static void
@@ -284,9 +284,9 @@ look_for_name (struct vdi *vdi, const char *consequence)
   if (w->said_nameless || !storage_is_nameless (st))
     return;
   w->said_nameless = true;
-  chain_warn (vdi, "%s: the file has been removed, or another put in its "
-              "place, while it is written to: all that is written is lost "
-              "%s", st->name, consequence);
+  vdi_warn (&vdi->listener, "%s: the file has been removed, or another put in "
+            "its place, while it is written to: all that is written is lost %s",
+            st->name, consequence);
 }
 
 bool

@@ -299,7 +299,7 @@ vdi_trim (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
     if (make_hole (vdi, &run, storage_punch, error) == -1) {
       if (error->err != ENOTSUP)
         return -1;
-      chain_debug (vdi, "trim: %s", error->message);
+      vdi_debug (&vdi->listener, "trim: %s", error->message);
       break;                    /* a hint that cannot be taken */
     }
   }

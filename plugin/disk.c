@@ -44,8 +44,8 @@ options_of_disk (const struct options *o, struct vdi_options *vo)
     vo->candidates = (const char *const *) machine_disk->candidates;
     vo->nr_candidates = machine_disk->nr_candidates;
   }
-  vo->warn = report_warning;
-  vo->debug = report_debug;
+  vo->listener.warn = report_warning;
+  vo->listener.debug = report_debug;
 }
 
 /* Another image that the disk has to do with, to be freed; NULL if there is
@@ -141,7 +141,7 @@ find_machine_disk (const struct options *o, bool warn,
     .disk = o->disk,
     .dirs = (const char *const *) o->parent_dirs.name,
     .nr_dirs = o->parent_dirs.nr,
-    .warn = warn ? report_warning : NULL,
+    .listener.warn = warn ? report_warning : NULL,
   };
   struct vdi_error error;
 

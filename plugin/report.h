@@ -17,14 +17,14 @@
  */
 extern int report (const struct vdi_error *);
 
-/* For vdi_options.warn and vdi_machine_find: something that the person
+/* For vdi_listener.warn: something that the person
  * should know although it works.  No nbdkit up to 1.48 has anything but
  * nbdkit_error for it, which says "error: " before our "warning: "; but only
  * what nbdkit prints itself goes where --log wants it.
  */
 extern void report_warning (void *opaque, const char *message);
 
-/* For vdi_options.debug: seen with nbdkit -v, and messages of the topics
+/* For vdi_listener.debug: seen with nbdkit -v, and messages of the topics
  * that there are debug flags for only with -D vdi.TOPIC=1 as well.
  */
 extern void report_debug (void *opaque, const char *message);

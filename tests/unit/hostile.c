@@ -93,7 +93,7 @@ open_disk (struct session *s, bool missing_zero, struct vdi_error *error)
   vdi_options_init (&options);
   options.background = false;
   options.missing_zero = missing_zero;
-  options.warn = warn;
+  options.listener.warn = warn;
   for (i = 0; i < s->nr; ++i)
     storages[i] = memory_storage_open (&s->mem[i], names[i]);
   memset (error, 0, sizeof *error);

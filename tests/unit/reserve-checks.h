@@ -18,6 +18,7 @@ static struct image *img;
 static struct target target;
 static struct reserve r;
 static unsigned wakes;
+static const struct vdi_listener nobody; /* listens */
 
 static inline void
 wake (void *opaque)
@@ -32,7 +33,7 @@ start_over (bool base)
 {
   OK (image_open (memory_storage_open (&m, "disk.vdi"), false, &img,
                   &error));
-  target_init (&target, img);
+  target_init (&target, img, &nobody);
   target.header_durable = true; /* as commit_begin leaves it */
   CHECK (reserve_init (&r, img, base, &target) == 0);
   r.wake = wake;

@@ -236,8 +236,8 @@ test_changed_parent_is_a_warning (void)
   make (&base, 1, 4096, 4096, 0);
   make (&top, 2, 4096, 4096, 0);
   vdi_options_init (&options);
-  options.warn = remember;
-  options.opaque = warning;
+  options.listener.warn = remember;
+  options.listener.opaque = warning;
   storages[0] = memory_storage_open (&top, "top.vdi");
   storages[1] = memory_storage_open (&base, "base.vdi");
   OK (vdi_open_storage (storages, 2, &options, &vdi, &error));

@@ -34,7 +34,7 @@ find (const char *vbox, const char *snapshot, const char *which)
 {
   const struct vdi_machine_options options = {
     .vbox = vbox, .snapshot = snapshot, .disk = which, .dirs = dirs,
-    .nr_dirs = nr_dirs, .warn = on_warning, .opaque = &error,
+    .nr_dirs = nr_dirs, .listener = { .warn = on_warning, .opaque = &error },
   };
 
   vdi_machine_disk_free (disk);

@@ -70,8 +70,8 @@ open_image (bool background)
   vdi_options_init (&options);
   options.background = background;
   options.commit_seconds = 0;
-  options.warn = warn;
-  options.debug = debug;
+  options.listener.warn = warn;
+  options.listener.debug = debug;
   OK (vdi_open_storage (storages, 2, &options, &vdi, &error));
   warned = 0;                   /* of what is not this test's business */
   return vdi;
@@ -114,8 +114,8 @@ opened_with (struct memory *mem, enum storage_others_kind kind,
     struct vdi_options options;
 
     vdi_options_init (&options);
-    options.warn = warn;
-    options.debug = debug;
+    options.listener.warn = warn;
+    options.listener.debug = debug;
     OK (vdi_open_storage (storages, 2, &options, &vdi, &error));
   }
   /* The parent's modification UUID is none of the child's. */
