@@ -4,10 +4,9 @@
  *
  *   chain.c       opening, closing, finding out
  *   parents.c     which images it stands on
- *   read.c        what is where; reading
+ *   read.c        what is where; reading, and copying it
  *   write.c       writing, zeroing, trimming
  *   allocate.c    the first write into a block
- *   copy.c        what was there before, for that
  *   extents.c     describing
  *   background.c  the thread that commits what is deferred
  *   watch.c       other programs that have the image open

@@ -61,25 +61,12 @@ certain_length (const struct image *img)
   return vdi_length_for (&img->header, MAX (img->map.high, allocated));
 }
 
-static int
-ask (struct image *img, uint64_t offset, uint64_t limit, bool *hole,
-     uint64_t *end, struct vdi_error *error)
-{
-  const uint64_t when = known_when (&img->known);
-
-  if (storage_extent (img->st, offset, limit, hole, end, error) == -1)
-    return -1;
-  if (!*hole)
-    known_learn (&img->known, offset, *end, when);
-  return 0;
-}
-
 /* What is at offset of the file, which is not known, and up to where?
  * That goes beyond the run only for data.
  */
 static int
-look_at (struct image *img, uint64_t offset, const struct run *run,
-         bool *hole, uint64_t *end, struct vdi_error *error)
+ask_file (struct image *img, uint64_t offset, const struct run *run,
+          bool *hole, uint64_t *end, struct vdi_error *error)
 {
   const uint64_t limit = MAX (certain_length (img),
                               run->file_offset + run->length);
@@ -91,7 +78,7 @@ look_at (struct image *img, uint64_t offset, const struct run *run,
   if (start < offset) {
     bool found;
 
-    if (ask (img, start, limit, hole, end, error) == -1)
+    if (image_extent (img, start, limit, hole, end, error) == -1)
       return -1;
     found = !*hole && *end > offset;
     known_hit (&img->known, start, offset, found);
@@ -99,7 +86,7 @@ look_at (struct image *img, uint64_t offset, const struct run *run,
       return 0;
     *hole = false;
   }
-  if (ask (img, offset, limit, hole, end, error) == -1)
+  if (image_extent (img, offset, limit, hole, end, error) == -1)
     return -1;
   if (!*hole && *end - offset >= img->header.block_size)
     known_hit (&img->known, offset, offset, true);
@@ -120,7 +107,7 @@ add_data (struct builder *b, struct image *img, uint64_t pos,
     if (end > offset)
       hole = false;
     else {
-      if (look_at (img, offset, run, &hole, &end, error) == -1)
+      if (ask_file (img, offset, run, &hole, &end, error) == -1)
         return -1;
       turns = end < run_end;
       end = MIN (end, run_end);

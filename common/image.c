@@ -106,6 +106,19 @@ image_locate (const struct image *img, uint32_t block, uint32_t in_block,
 }
 
 int
+image_extent (struct image *img, uint64_t offset, uint64_t limit, bool *hole,
+              uint64_t *end, struct vdi_error *error)
+{
+  const uint64_t when = known_when (&img->known);
+
+  if (storage_extent (img->st, offset, limit, hole, end, error) == -1)
+    return -1;
+  if (!*hole)
+    known_learn (&img->known, offset, *end, when);
+  return 0;
+}
+
+int
 image_check_invariants (const struct image *img, uint32_t limit,
                         struct vdi_error *error)
 {

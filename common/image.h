@@ -68,6 +68,12 @@ extern enum place image_locate (const struct image *, uint32_t block,
                                 uint32_t in_block, uint64_t *length,
                                 uint64_t *file_offset);
 
+/* Is the file at offset a hole or data, and up to where, at most limit?  As
+ * storage_extent, and what is data is known from then on.
+ */
+extern int image_extent (struct image *, uint64_t offset, uint64_t limit,
+                         bool *hole, uint64_t *end, struct vdi_error *);
+
 /* limit: as blockmap_check_invariants. */
 extern int image_check_invariants (const struct image *, uint32_t limit,
                                    struct vdi_error *);

@@ -11,15 +11,16 @@
 #ifndef VDI_LISTENER_H
 #define VDI_LISTENER_H
 
+#include "text.h"
+
 struct vdi_listener {
   void (*warn) (void *opaque, const char *message);
   void (*debug) (void *opaque, const char *message);
   void *opaque;
 };
 
-extern void vdi_warn (const struct vdi_listener *, const char *fs, ...)
-  __attribute__ ((format (printf, 2, 3)));
-extern void vdi_debug (const struct vdi_listener *, const char *fs, ...)
-  __attribute__ ((format (printf, 2, 3)));
+/* listener, format, ...: a listener is never NULL. */
+#define vdi_warn(l, ...)  text_say ((l)->warn, (l)->opaque, __VA_ARGS__)
+#define vdi_debug(l, ...) text_say ((l)->debug, (l)->opaque, __VA_ARGS__)
 
 #endif /* VDI_LISTENER_H */

@@ -12,20 +12,16 @@
  * for next: walking over all of it once is enough.
  */
 static int
-look_at (struct image *img, uint64_t pos, uint64_t end, bool *hole,
-         uint64_t *next, struct vdi_error *error)
+find_extent (struct image *img, uint64_t pos, uint64_t end, bool *hole,
+             uint64_t *next, struct vdi_error *error)
 {
-  const uint64_t when = known_when (&img->known);
-
   *hole = false;
   *next = known_data (&img->known, pos, end);
   if (*next > pos)
     return 0;
-  if (storage_extent (img->st, pos, MAX (end, img->file_length), hole, next,
-                      error) == -1)
+  if (image_extent (img, pos, MAX (end, img->file_length), hole, next,
+                    error) == -1)
     return -1;
-  if (!*hole)
-    known_learn (&img->known, pos, *next, when);
   *next = MIN (*next, end);
   return 0;
 }
@@ -40,7 +36,7 @@ copy_extents (struct image *img, uint64_t from, uint64_t to, uint64_t length,
   bool hole;
 
   for (pos = from; pos < end; pos = next) {
-    if (look_at (img, pos, end, &hole, &next, error) == -1)
+    if (find_extent (img, pos, end, &hole, &next, error) == -1)
       return -1;
     if (!(hole && punched) &&
         storage_copy (img->st, pos, img->st, to + (pos - from), next - pos,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is where on a disk, and reading it: see chain.h.
+/* What is where on a disk, reading and copying it: see chain.h.
  *
  * Readers take no lock.  A block that somebody allocates meanwhile is
  * seen as it was or as it will be, and both are right.
@@ -126,6 +126,37 @@ chain_read (const struct vdi *vdi, size_t level, void *buf, size_t count,
                             "instead", error);
     else if (storage_read (vdi->levels[run.level]->st, p, run.length,
                            run.file_offset, "data", error) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+chain_copy (const struct vdi *vdi, size_t level, uint64_t from, uint64_t to,
+            struct storage *st, uint64_t file_base, bool zeroed,
+            struct vdi_error *error)
+{
+  struct run run;
+  int r = 0;
+
+  FOR_EACH_RUN (run, pos, vdi, level, from, to - from) {
+    switch (run.place) {
+    case PLACE_ZERO:
+      if (!zeroed)
+        r = storage_write_zeroes (st, file_base + pos, run.length, "data",
+                                  error);
+      break;
+    case PLACE_DATA:
+      r = storage_copy (vdi->levels[run.level]->st, run.file_offset, st,
+                        file_base + pos, run.length, error);
+      break;
+    default:
+      r = chain_missing (vdi, &run, pos, "what is not there cannot be copied "
+                         "into a child, so that can only be written in whole "
+                         "blocks here, and not be made larger than its parent",
+                         error);
+    }
+    if (r == -1)
       return -1;
   }
   return 0;
