@@ -108,7 +108,7 @@
 #include "move.h"
 #include "pending.h"
 #include "reserve.h"
-#include "target.h"
+#include "bounds.h"
 
 struct commit {
   /* Constant. */
@@ -116,7 +116,8 @@ struct commit {
   bool base;
 
   _Atomic bool begun;           /* set once, by whoever has the turn */
-  struct target target;         /* whoever has the turn; see target.h */
+  struct medium medium;
+  struct bounds bounds;         /* whoever has the turn */
   struct reserve reserve;       /* has the allocation lock */
   struct pending pending;       /* the allocation lock */
 
@@ -135,13 +136,14 @@ struct commit {
 int
 commit_check (struct commit *c, struct vdi_error *error)
 {
-  return target_check (&c->target, error);
+  return medium_check (&c->medium, error);
 }
 
 int
-commit_poison (struct commit *c, struct vdi_error *error)
+commit_write_durable (struct commit *c, const void *buf, size_t count,
+                      uint64_t offset, struct vdi_error *error)
 {
-  return target_poison (&c->target, error);
+  return medium_write_durable (&c->medium, buf, count, offset, "data", error);
 }
 
 /* What must hold before we touch it; each refusal says what to do. */
@@ -175,8 +177,9 @@ commit_new (struct image *img, bool base,
   c = calloc (1, sizeof *c);
   if (c == NULL)
     goto no_memory;
-  target_init (&c->target, img, listener);
-  if (reserve_init (&c->reserve, img, base, &c->target) == -1)
+  medium_init (&c->medium, img->st, listener);
+  bounds_init (&c->bounds, img, &c->medium);
+  if (reserve_init (&c->reserve, img, base, &c->bounds) == -1)
     goto no_reserve;
   if (pending_init (&c->pending, &img->map, &c->reserve.lock) == -1)
     goto no_pending;
@@ -190,7 +193,7 @@ commit_new (struct image *img, bool base,
  no_pending:
   reserve_free (&c->reserve);
  no_reserve:
-  target_destroy (&c->target);
+  medium_destroy (&c->medium);
   free (c);
  no_memory:
   return vdi_set_errno (error, ENOMEM, "%s", img->name);
@@ -203,7 +206,7 @@ commit_free (struct commit *c)
     return;
   pending_free (&c->pending);
   reserve_free (&c->reserve);
-  target_destroy (&c->target);
+  medium_destroy (&c->medium);
   pthread_mutex_destroy (&c->flush_lock);
   pthread_cond_destroy (&c->flush_done);
   free (c);
@@ -225,16 +228,16 @@ begin (struct commit *c, struct vdi_error *error)
 {
   const struct vdi_uuid uuid_mod = vdi_uuid_new ();
 
-  if (c->target.count > c->reserve.indexes.next &&
-      target_sync (&c->target, error) == -1)
+  if (c->img->header.n_alloc > c->reserve.indexes.next &&
+      medium_sync (&c->medium, error) == -1)
     return -1;
-  if (target_write_header (&c->target, c->reserve.indexes.next, &uuid_mod,
+  if (bounds_write_header (&c->bounds, c->reserve.indexes.next, &uuid_mod,
                            error) == -1 ||
-      target_sync (&c->target, error) == -1)
+      medium_sync (&c->medium, error) == -1)
     return -1;
-  c->target.header_durable = true;
-  vdi_debug (c->target.listener, "commit: first write: new modification UUID, "
-             "count %" PRIu32, c->target.count);
+  c->bounds.header_durable = true;
+  vdi_debug (c->medium.listener, "commit: first write: new modification UUID, "
+             "count %" PRIu32, c->img->header.n_alloc);
   c->begun = true;
   return 0;
 }
@@ -333,7 +336,7 @@ commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
    * the disk.
    */
   if (deferred && c->base && c->img->st->grows_zero) {
-    r = target_sync (&c->target, error);
+    r = medium_sync (&c->medium, error);
     deferred = r == -1;
   }
   /* Not if it was poisoned since this write began (6, 11). */
@@ -410,7 +413,7 @@ static int
 write_deferred (struct commit *c, const struct pending_entry *entries,
                 size_t nr, struct vdi_error *error)
 {
-  if (target_sync (&c->target, error) == -1 ||
+  if (medium_sync (&c->medium, error) == -1 ||
       write_entries (c, entries, nr, error) == -1)
     return -1;
   entries_written (c, entries, nr);
@@ -426,12 +429,12 @@ commit_round (struct commit *c, struct vdi_error *error)
 
   entries = pending_sample (&c->pending, &nr, &deferred);
   if ((deferred > 0 && write_deferred (c, entries, deferred, error) == -1) ||
-      target_sync (&c->target, error) == -1) {
+      medium_sync (&c->medium, error) == -1) {
     pending_undo (&c->pending);
     return -1;
   }
   if (nr > 0)
-    vdi_debug (c->target.listener, "commit: %zu entries durable, %zu of them "
+    vdi_debug (c->medium.listener, "commit: %zu entries durable, %zu of them "
                "were deferred", nr, deferred);
   pending_done (&c->pending);
   return 0;
@@ -453,7 +456,7 @@ commit_flush (struct commit *c, struct vdi_error *error)
    * in the kernel that its clients, who are ours now, were told is written.
    */
   if (!c->begun)
-    return target_sync (&c->target, error);
+    return medium_sync (&c->medium, error);
 
   pthread_mutex_lock (&c->flush_lock);
   mine = c->rounds_started + 1;
@@ -493,7 +496,7 @@ commit_for_others (struct commit *c, struct vdi_error *error)
   if (!c->begun)
     return commit_check (c, error);
   reserve_begin_turn (&c->reserve);
-  r = target_look (&c->target, error);
+  r = bounds_check (&c->bounds, error);
   reserve_end_turn (&c->reserve);
   return r == -1 ? -1 : commit_flush (c, error);
 }
@@ -501,7 +504,7 @@ commit_for_others (struct commit *c, struct vdi_error *error)
 void
 commit_cede (struct commit *c, const struct vdi_error *why)
 {
-  target_cede (&c->target, why);
+  medium_cede (&c->medium, why);
 }
 
 static bool
@@ -521,7 +524,7 @@ commit_tick (struct commit *c, unsigned seconds, unsigned commit_seconds,
 {
   int r;
 
-  if (!c->begun || c->target.poisoned)
+  if (!c->begun || c->medium.poisoned)
     return 0;
   /* What is deferred must not wait until there is room for more. */
   r = reserve_refill (&c->reserve, error);
@@ -550,7 +553,7 @@ fill_holes (struct commit *c, struct vdi_error *error)
   size_t nr, i;
   int r = -1;
 
-  if (target_look (&c->target, error) == -1 ||
+  if (bounds_check (&c->bounds, error) == -1 ||
       reserve_find_moves (&c->reserve, &moves, &nr, error) == -1)
     return -1;
   entries = calloc (nr + 1, sizeof *entries);
@@ -564,11 +567,11 @@ fill_holes (struct commit *c, struct vdi_error *error)
     entries[i].block = moves[i].block;
     entries[i].value = moves[i].to;
   }
-  if (target_sync (&c->target, error) == -1 ||
+  if (medium_sync (&c->medium, error) == -1 ||
       write_entries (c, entries, nr, error) == -1 ||
-      target_sync (&c->target, error) == -1)
+      medium_sync (&c->medium, error) == -1)
     goto out;
-  vdi_debug (c->target.listener, "commit: %zu blocks moved into holes", nr);
+  vdi_debug (c->medium.listener, "commit: %zu blocks moved into holes", nr);
   for (i = 0; i < nr; i++)
     blockmap_move (&img->map, moves[i].block, moves[i].to);
   reserve_moved (&c->reserve, moves, nr);
@@ -588,7 +591,7 @@ commit_close (struct commit *c, struct vdi_error *error)
     return -1;
   if (reserve_has_holes (&c->reserve) && fill_holes (c, error) == -1) {
     /* Blocks that could not be moved are where they were. */
-    vdi_debug (c->target.listener, "commit: holes are left: %s",
+    vdi_debug (c->medium.listener, "commit: holes are left: %s",
                error->message);
     if (commit_check (c, error) == -1)
       return -1;

@@ -38,6 +38,7 @@
 #define VDI_COMMIT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "error.h"
@@ -106,10 +107,10 @@ extern bool commit_is_durable (struct commit *, uint32_t block);
 /* All that was written before this call is on stable storage after it. */
 extern int commit_flush (struct commit *, struct vdi_error *);
 
-/* A sync failed or might as well have: nothing may be believed any more.
- * Returns -1 with *error as it was.
- */
-extern int commit_poison (struct commit *, struct vdi_error *);
+/* Write over what the file holds, durably, as medium_write_durable. */
+extern int commit_write_durable (struct commit *, const void *buf,
+                                 size_t count, uint64_t offset,
+                                 struct vdi_error *);
 
 /* Another program has opened the image: commit, unless it has changed it
  * already, which poisons.  And if it is to write to it, nothing more is

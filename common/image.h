@@ -26,11 +26,16 @@ struct image {
   /* Constant after image_open. */
   struct storage *st;
   const char *name;             /* st->name */
-  struct vdi_header header;     /* as it was when opened */
   uint64_t size;                /* of the disk, bytes, a multiple of 512 */
   unsigned block_shift;         /* block_size = 1 << block_shift */
-  uint64_t file_length;         /* when opened, bytes */
   bool missing_zero;            /* read PLACE_MISSING as zeros */
+
+  /* Constant until the image is written to; then its count and modification
+   * UUID, and the length, are as last written or set (bounds.h), and belong
+   * to whoever has the turn.
+   */
+  struct vdi_header header;
+  uint64_t file_length;         /* bytes */
 
   struct blockmap map;          /* see blockmap.h */
   struct known known;           /* has its own lock */

@@ -35,14 +35,14 @@ reserve_bound (uint32_t unallocated)
 
 int
 reserve_init (struct reserve *r, struct image *img, bool base,
-              struct target *target)
+              struct bounds *bounds)
 {
   memset (r, 0, sizeof *r);
   if (indexes_init (&r->indexes, &img->map) == -1)
     return -1;
   r->img = img;
   r->base = base;
-  r->target = target;
+  r->bounds = bounds;
   r->reserved = r->indexes.next;
   r->in_file = img->map.n_allocated;
   r->step = MIN_STEP;
@@ -242,16 +242,16 @@ lengthen_to (struct reserve *r, uint32_t blocks, struct vdi_error *error)
   const uint64_t length = vdi_length_for (&r->img->header, blocks);
   int ret = 1;
 
-  if (r->tail_is_zero && r->target->length >= length)
+  if (r->tail_is_zero && r->img->file_length >= length)
     return 0;
   if (r->tail_is_zero)
-    ret = target_append (r->target, length, error);
+    ret = bounds_append (r->bounds, length, error);
   if (ret != 1)
     return ret;
-  if (r->target->length < length &&
-      target_set_length (r->target, length, error) == -1)
+  if (r->img->file_length < length &&
+      bounds_set_length (r->bounds, length, error) == -1)
     return -1;
-  return target_sync_length (r->target, error);
+  return bounds_sync_length (r->bounds, error);
 }
 
 /* Make the file long enough for *count blocks, and for many more where
@@ -274,13 +274,13 @@ lengthen (struct reserve *r, uint32_t next, uint32_t *count,
 
   if (r->img->st->grows_zero && !r->tail_is_zero) {
     /* The count is not higher, unless giving back has failed. */
-    if (target_set_count (r->target, next, error) == -1 ||
-        target_set_length (r->target, vdi_length_for (&r->img->header, next),
+    if (bounds_set_count (r->bounds, next, error) == -1 ||
+        bounds_set_length (r->bounds, vdi_length_for (&r->img->header, next),
                            error) == -1)
       return -1;
   }
   else if (r->tail_is_zero &&
-           r->target->length >= vdi_length_for (&r->img->header, *count))
+           r->img->file_length >= vdi_length_for (&r->img->header, *count))
     return 0;
   for (i = 0; ret == -1 && i < 3; i++) {
     if (i > 0 && tries[i] == tries[i-1])
@@ -303,7 +303,7 @@ raise_count (struct reserve *r, uint32_t next, uint32_t *count,
 {
   if (lengthen (r, next, count, error) == -1)
     return -1;
-  return target_set_count (r->target, *count, error);
+  return bounds_set_count (r->bounds, *count, error);
 }
 
 /* Crash story 9: from the file's point of view an unused index is a hole
@@ -325,7 +325,7 @@ punch_all (struct reserve *r, const uint32_t *clean, size_t nr,
       return -1;
     known_forget (&r->img->known, start, n * stride);
   }
-  return target_sync (r->target, error);
+  return medium_sync (r->bounds->medium, error);
 }
 
 /* Take the lowest unused indexes and clean them.  With the lock, which is
@@ -371,8 +371,8 @@ reserve_more (struct reserve *r, struct vdi_error *error)
   if (ret == -1)
     return -1;
   r->reserved = count;
-  vdi_debug (r->target->listener, "commit: %" PRIu32 " blocks in use, room "
-             "reserved for %" PRIu32, next, count - next);
+  vdi_debug (r->bounds->medium->listener, "commit: %" PRIu32 " blocks in use, "
+             "room reserved for %" PRIu32, next, count - next);
   return 0;
 }
 
@@ -442,13 +442,13 @@ reserve_make_room (struct reserve *r, bool *commit, struct vdi_error *error)
 static int
 lower_count (struct reserve *r, uint32_t next, struct vdi_error *error)
 {
-  if (target_set_count (r->target, next, error) == -1)
+  if (bounds_set_count (r->bounds, next, error) == -1)
     return -1;
-  if (target_set_length (r->target, vdi_length_for (&r->img->header, next),
+  if (bounds_set_length (r->bounds, vdi_length_for (&r->img->header, next),
                          error) == -1)
     return error->err == ENOTSUP ? 0 : -1; /* a device keeps its size */
   /* At the end of all, and so that the next one who appends need not. */
-  if (r->target->cut && target_sync_length (r->target, error) == -1)
+  if (r->bounds->cut && bounds_sync_length (r->bounds, error) == -1)
     return -1;
   r->tail_is_zero = r->img->st->grows_zero;
   return 0;

@@ -41,12 +41,12 @@
 #include "image.h"
 #include "indexes.h"
 #include "move.h"
-#include "target.h"
+#include "bounds.h"
 
 struct reserve {
   /* Constant. */
   struct image *img;
-  struct target *target;        /* whoever has the turn may use it */
+  struct bounds *bounds;        /* whoever has the turn may use it */
   bool base;                    /* what is in no block reads as zeros */
 
   pthread_mutex_t lock;         /* the allocation lock: protects all that
@@ -86,7 +86,7 @@ extern uint32_t reserve_bound (uint32_t unallocated);
 
 /* Before the first entry is changed.  -1 with errno if there is no memory. */
 extern int reserve_init (struct reserve *, struct image *, bool base,
-                         struct target *);
+                         struct bounds *);
 extern void reserve_free (struct reserve *);
 
 /* Take an index that may be used, and say whether the file reads as zeros

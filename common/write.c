@@ -63,12 +63,6 @@ find_in_place (const struct vdi *vdi, uint64_t pos, uint64_t end,
   return true;
 }
 
-static bool
-is_no_space (const struct vdi_error *error)
-{
-  return error->err == ENOSPC || error->err == EDQUOT || error->err == EFBIG;
-}
-
 /* Are the entries of all blocks of the range on stable storage? */
 static bool
 is_durable (struct vdi *vdi, uint64_t pos, uint64_t length)
@@ -89,23 +83,16 @@ static int
 write_through (struct vdi *vdi, const struct run *run, const void *buf,
                bool *flush, struct vdi_error *error)
 {
-  struct image *img = vdi->levels[0];
+  const struct image *img = vdi->levels[0];
 
-  if (storage_write_durable (img->st, buf, run->length, run->file_offset,
-                             "data", error) == 0)
+  if (commit_write_durable (vdi->commit, buf, run->length, run->file_offset,
+                            error) == 0)
     return 0;
-  if (error->err == ENOTSUP) {
-    *flush = true;
-    return storage_write (img->st, buf, run->length, run->file_offset,
-                          "data", error);
-  }
-  /* That it was only this write that failed is certain for lack of space;
-   * making it durable may have, too, and then nothing may be believed any
-   * more.
-   */
-  if (is_no_space (error))
+  if (error->err != ENOTSUP)
     return -1;
-  return commit_poison (vdi->commit, error);
+  *flush = true;
+  return storage_write (img->st, buf, run->length, run->file_offset, "data",
+                        error);
 }
 
 static int

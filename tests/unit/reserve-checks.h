@@ -15,7 +15,8 @@
 
 static struct memory m;
 static struct image *img;
-static struct target target;
+static struct medium medium;
+static struct bounds bounds;
 static struct reserve r;
 static unsigned wakes;
 static const struct vdi_listener nobody; /* listens */
@@ -33,9 +34,10 @@ start_over (bool base)
 {
   OK (image_open (memory_storage_open (&m, "disk.vdi"), false, &img,
                   &error));
-  target_init (&target, img, &nobody);
-  target.header_durable = true; /* as commit_begin leaves it */
-  CHECK (reserve_init (&r, img, base, &target) == 0);
+  medium_init (&medium, img->st, &nobody);
+  bounds_init (&bounds, img, &medium);
+  bounds.header_durable = true; /* as commit_begin leaves it */
+  CHECK (reserve_init (&r, img, base, &bounds) == 0);
   r.wake = wake;
   r.opaque = &wakes;
   wakes = 0;
@@ -68,7 +70,7 @@ static inline void
 finish (void)
 {
   reserve_free (&r);
-  target_destroy (&target);
+  medium_destroy (&medium);
   image_free (img);
   memory_free (&m);
 }

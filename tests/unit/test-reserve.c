@@ -40,7 +40,7 @@ test_growth (void)
   make_room ();
   check_log ("DwD");
   CHECK (r.reserved > 16 && memory_count (&m) == r.reserved);
-  CHECK (m.size == length_for (16 + 4096) && target.length == m.size);
+  CHECK (m.size == length_for (16 + 4096) && img->file_length == m.size);
   while (take (&(uint32_t) { 0 }))
     ;
   make_room ();
@@ -254,7 +254,7 @@ test_no_room (void)
   }
   FAILS (reserve_make_room (&r, &commit, &error), ENOSPC);
   FAILS (reserve_make_room (&r, &commit, &error), ENOSPC);
-  OK (target_check (&target, &error));
+  OK (medium_check (&medium, &error));
   check ();
   m.max_size = UINT64_MAX;
   make_room ();
@@ -316,7 +316,7 @@ test_failing (void)
   start (N);
   memory_fail (&m, 4, EIO);
   FAILS (reserve_make_room (&r, &commit, &error), EIO);
-  FAILS (target_check (&target, &error), EIO);
+  FAILS (medium_check (&medium, &error), EIO);
   finish ();
 
   /* Without durable writes: syncs. */
@@ -391,7 +391,7 @@ test_give_back_fails (void)
     CHECK (r.reserved == 1);
     check ();
     take_none ();
-    OK (target_check (&target, &error));
+    OK (medium_check (&medium, &error));
     make_room ();
     CHECK (memory_count (&m) == r.reserved && r.reserved > 1);
     CHECK (take_one () == 1);

@@ -43,11 +43,11 @@ commit_discard (struct commit *c, uint64_t offset, uint64_t length)
     c->img->map.n_allocated--;
     pthread_mutex_unlock (&c->reserve.lock);
   }
-  target_write_header (&c->target, last, &c->target.uuid_mod, &e);
+  bounds_write_header (&c->bounds, last, &c->img->header.uuid_mod, &e);
   write_entry (c, block, VDI_ZERO, &e);
   set_zero (c, block, false);
   c->reserve.indexes.next = c->reserve.reserved = last;
-  target_set_length (&c->target, vdi_length_for (h, last), &e);
+  bounds_set_length (&c->bounds, vdi_length_for (h, last), &e);
   return true;
 }
 
