@@ -16,8 +16,8 @@ write_zeros (struct vdi *vdi, const struct new_block *nb, uint64_t offset,
 {
   if (nb->zeroed || length == 0)
     return 0;
-  return storage_write_zeroes (vdi->levels[0]->st, offset, length, "data",
-                               error);
+  return storage_write_zeros (vdi->levels[0]->st, offset, length, "data",
+                              error);
 }
 
 /* Write the old content of [from, to) of a block. */
@@ -36,7 +36,7 @@ write_old (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
   if (old_entry == VDI_FREE && start + from < vdi->size) {
     shown = MIN (to, vdi->size - start);
     if (chain_copy (vdi, 1, start + from, start + shown, img->st, file_base,
-                    nb->zeroed, error) == -1)
+                   nb->zeroed, error) == -1)
       return -1;
   }
   return write_zeros (vdi, nb, file_base + start + shown, to - shown, error);
@@ -97,7 +97,7 @@ allocate_block (struct vdi *vdi, const struct piece *p, const void *buf,
                 struct vdi_error *error)
 {
   struct commit *c = vdi->commit;
-  pthread_mutex_t *stripe = chain_stripe (vdi, p->block);
+  pthread_mutex_t *stripe = disk_stripe (vdi, p->block);
   struct new_block nb;
   enum outcome outcome;
 
@@ -120,7 +120,7 @@ int
 allocate_zero (struct vdi *vdi, uint32_t block, struct vdi_error *error)
 {
   struct commit *c = vdi->commit;
-  pthread_mutex_t *stripe = chain_stripe (vdi, block);
+  pthread_mutex_t *stripe = disk_stripe (vdi, block);
   bool has_room;
   uint32_t entry;
 

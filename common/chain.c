@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "background.h"
+#include "ticker.h"
 #include "chain.h"
 #include "discover.h"
 #include "parents.h"
@@ -15,7 +15,7 @@ void
 vdi_options_init (struct vdi_options *options)
 {
   *options = (struct vdi_options) {
-    .lock = true, .commit_seconds = 5, .background = true,
+    .lock = true, .commit_seconds = 5, .ticker = true,
     .advice = STORAGE_NORMAL,
   };
 }
@@ -35,7 +35,7 @@ new_vdi (const struct vdi_options *options, const char *name,
     vdi_set_errno (error, ENOMEM, "%s", name);
     return NULL;
   }
-  vdi->background_wanted = options->background;
+  vdi->ticker_wanted = options->ticker;
   vdi->commit_seconds = options->commit_seconds;
   vdi->listener = options->listener;
   pthread_mutex_init (&vdi->writable_lock, NULL);
@@ -166,8 +166,8 @@ open_relatives (struct vdi *vdi, const struct vdi_options *options,
 }
 
 int
-chain_open_over (struct storage *st, const struct vdi_options *options,
-                 struct vdi **out, struct vdi_error *error)
+disk_open_over (struct storage *st, const struct vdi_options *options,
+                struct vdi **out, struct vdi_error *error)
 {
   struct vdi *vdi = new_vdi (options, st->name, error);
 
@@ -193,7 +193,7 @@ vdi_open (const char *filename, const struct vdi_options *options,
 
   if (storage_open_file (filename, options->lock, &st, error) == -1)
     return -1;
-  if (chain_open_over (st, options, out, error) == -1) {
+  if (disk_open_over (st, options, out, error) == -1) {
     storage_close (st);
     return -1;
   }
@@ -292,7 +292,7 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
   }
   vdi->commit = c;
   if (vdi->watch.on)
-    background_want (vdi);
+    ticker_want (vdi);
   return 0;
 }
 
@@ -313,9 +313,9 @@ vdi_close (struct vdi *vdi, struct vdi_error *error)
 {
   int r = 0;
 
-  if (vdi->background != NULL)
+  if (vdi->ticker != NULL)
     commit_wake_with (vdi->commit, NULL, NULL);
-  background_stop (vdi->background);
+  ticker_stop (vdi->ticker);
   watch_close (vdi);
   if (vdi->commit != NULL)
     r = commit_close (vdi->commit, error);
@@ -324,7 +324,7 @@ vdi_close (struct vdi *vdi, struct vdi_error *error)
 }
 
 int
-vdi_background (struct vdi *vdi, unsigned seconds, struct vdi_error *error)
+vdi_tick (struct vdi *vdi, unsigned seconds, struct vdi_error *error)
 {
   if (vdi->commit == NULL)
     return 0;

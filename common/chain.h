@@ -8,7 +8,7 @@
  *   write.c       writing, zeroing, trimming
  *   allocate.c    the first write into a block
  *   extents.c     describing
- *   background.c  the thread that commits what is deferred
+ *   ticker.c      the thread that commits what is deferred
  *   watch.c       other programs that have the image open
  *
  * Level 0 is the image itself, the only one that is ever written to;
@@ -46,7 +46,7 @@ struct vdi {
   uint64_t size;                /* bytes: level 0's */
   size_t insisted;              /* the first level that is only there because
                                  * of parent_by_size; 0 if there is none */
-  bool background_wanted;
+  bool ticker_wanted;
   unsigned commit_seconds;
   struct vdi_listener listener;
 
@@ -60,7 +60,7 @@ struct vdi {
   /* Only the holder of a block's stripe changes its map entry. */
   pthread_mutex_t stripes[NR_STRIPES];
 
-  struct background *background; /* see background.h; writable_lock */
+  struct ticker *ticker;        /* see ticker.h; writable_lock */
   struct watch watch;           /* see watch.h */
 };
 
@@ -110,8 +110,8 @@ extern int chain_missing (const struct vdi *, const struct run *,
  * the file reads as zeros there already.
  */
 extern int chain_copy (const struct vdi *, size_t level, uint64_t from,
-                       uint64_t to, struct storage *, uint64_t file_base,
-                       bool zeroed, struct vdi_error *);
+                      uint64_t to, struct storage *, uint64_t file_base,
+                      bool zeroed, struct vdi_error *);
 
 /* Write into a block that is not allocated, so that it is.  buf NULL
  * stands for zeros.  Returns 1 with nothing done if somebody else has
@@ -124,7 +124,7 @@ extern int allocate_block (struct vdi *, const struct piece *,
 extern int allocate_zero (struct vdi *, uint32_t block, struct vdi_error *);
 
 static inline pthread_mutex_t *
-chain_stripe (struct vdi *vdi, uint32_t block)
+disk_stripe (struct vdi *vdi, uint32_t block)
 {
   return &vdi->stripes[block % NR_STRIPES];
 }
@@ -133,7 +133,7 @@ chain_stripe (struct vdi *vdi, uint32_t block)
  * already, and the parents that are found for it.  The storage belongs to
  * the vdi when this succeeds, and still to the caller when it fails.
  */
-extern int chain_open_over (struct storage *, const struct vdi_options *,
-                            struct vdi **, struct vdi_error *);
+extern int disk_open_over (struct storage *, const struct vdi_options *,
+                           struct vdi **, struct vdi_error *);
 
 #endif /* VDI_CHAIN_H */

@@ -10,7 +10,7 @@
  *
  *   entry < N <= n, and D + N*T <= length.
  *
- * 1. First write of a session (commit_begin).  Header gets a new
+ * 1. First write of a session (commit_start_session).  Header gets a new
  *    modification UUID and, where a crash left another count, the count
  *    H; sync; then data.  Both are in one sector, so a crash keeps both
  *    or neither.  Lowering N to H frees only indexes no entry names; what
@@ -115,7 +115,7 @@ struct commit {
   struct image *img;
   bool base;
 
-  _Atomic bool begun;           /* set once, by whoever has the turn */
+  _Atomic bool session;         /* set once, by whoever has the turn */
   struct medium medium;
   struct bounds bounds;         /* whoever has the turn */
   struct reserve reserve;       /* has the allocation lock */
@@ -224,7 +224,7 @@ commit_wake_with (struct commit *c, void (*wake) (void *opaque),
 
 /* Crash story 1.  With the turn. */
 static int
-begin (struct commit *c, struct vdi_error *error)
+start_session (struct commit *c, struct vdi_error *error)
 {
   const struct vdi_uuid uuid_mod = vdi_uuid_new ();
 
@@ -238,30 +238,30 @@ begin (struct commit *c, struct vdi_error *error)
   c->bounds.header_durable = true;
   vdi_debug (c->medium.listener, "commit: first write: new modification UUID, "
              "count %" PRIu32, c->img->header.n_alloc);
-  c->begun = true;
+  c->session = true;
   return 0;
 }
 
 int
-commit_begin (struct commit *c, struct vdi_error *error)
+commit_start_session (struct commit *c, struct vdi_error *error)
 {
   int r = 0;
 
   if (commit_check (c, error) == -1)
     return -1;
-  if (c->begun)
+  if (c->session)
     return 0;
   reserve_begin_turn (&c->reserve);
-  if (!c->begun)
-    r = begin (c, error);
+  if (!c->session)
+    r = start_session (c, error);
   reserve_end_turn (&c->reserve);
   return r;
 }
 
 bool
-commit_has_begun (struct commit *c)
+commit_in_session (struct commit *c)
 {
-  return c->begun;
+  return c->session;
 }
 
 /*------------------------------------------------------------------*/
@@ -455,7 +455,7 @@ commit_flush (struct commit *c, struct vdi_error *error)
   /* Nothing of ours, but a server that was killed may have left something
    * in the kernel that its clients, who are ours now, were told is written.
    */
-  if (!c->begun)
+  if (!c->session)
     return medium_sync (&c->medium, error);
 
   pthread_mutex_lock (&c->flush_lock);
@@ -493,7 +493,7 @@ commit_for_others (struct commit *c, struct vdi_error *error)
 {
   int r;
 
-  if (!c->begun)
+  if (!c->session)
     return commit_check (c, error);
   reserve_begin_turn (&c->reserve);
   r = bounds_check (&c->bounds, error);
@@ -524,7 +524,7 @@ commit_tick (struct commit *c, unsigned seconds, unsigned commit_seconds,
 {
   int r;
 
-  if (!c->begun || c->medium.poisoned)
+  if (!c->session || c->medium.poisoned)
     return 0;
   /* What is deferred must not wait until there is room for more. */
   r = reserve_refill (&c->reserve, error);
@@ -585,7 +585,7 @@ fill_holes (struct commit *c, struct vdi_error *error)
 int
 commit_close (struct commit *c, struct vdi_error *error)
 {
-  if (!c->begun)
+  if (!c->session)
     return commit_check (c, error);
   if (commit_flush (c, error) == -1)
     return -1;

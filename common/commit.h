@@ -6,7 +6,7 @@
  * Calling sequence, for an image that is written to:
  *   commit_new                     once; writes nothing
  *   commit_check                   at the start of each writing call
- *   commit_begin                   before anything in the file is changed
+ *   commit_start_session           before anything in the file is changed
  *   to change a map entry, with the block's stripe:
  *     commit_take_index            where to write; if there is no room,
  *                                  let the stripe go and commit_make_room
@@ -71,10 +71,10 @@ extern int commit_check (struct commit *, struct vdi_error *);
 /* The same, and the first time marks the image as changed (durably).
  * Needed before anything in the file is changed.
  */
-extern int commit_begin (struct commit *, struct vdi_error *);
+extern int commit_start_session (struct commit *, struct vdi_error *);
 
-/* True once commit_begin has succeeded. */
-extern bool commit_has_begun (struct commit *);
+/* True once commit_start_session has succeeded. */
+extern bool commit_in_session (struct commit *);
 
 /* Call wake when commit_tick (..., 0, ...) should be called soon by another
  * thread, so that nobody has to wait for an index.  It may be called with

@@ -237,7 +237,7 @@ clear_device (struct storage *st, uint64_t length, struct vdi_error *error)
                           "%s: the image needs %" PRIu64 " bytes, and there"
                           " are only %" PRIu64,
                           st->name, length, size);
-  if (storage_write_zeroes (st, 0, VDI_HEADER_SIZE, "header", error) == -1)
+  if (storage_write_zeros (st, 0, VDI_HEADER_SIZE, "header", error) == -1)
     return -1;
   return storage_sync (st, error);
 }
@@ -278,13 +278,13 @@ write_straddling (struct storage *st, const struct vdi_header *h,
   const uint64_t base = vdi_block_offset (h, 0) - start; /* modulo 2^64 */
 
   if (chain_copy (parent, 0, start, parent_end, st, base, st->grows_zero,
-                  error) == -1)
+                 error) == -1)
     return -1;
   if (st->grows_zero)
     return 0;
-  return storage_write_zeroes (st, base + parent_end,
-                               start + h->block_size - parent_end, "data",
-                               error);
+  return storage_write_zeros (st, base + parent_end,
+                              start + h->block_size - parent_end, "data",
+                              error);
 }
 
 /* Take the space for the blocks of a fixed image. */
@@ -297,7 +297,7 @@ take_space (struct storage *st, const struct vdi_header *h,
                          : storage_zero (st, h->data_off, length, error);
 
   if (r == -1 && error->err == ENOTSUP)
-    r = storage_write_zeroes (st, h->data_off, length, "data", error);
+    r = storage_write_zeros (st, h->data_off, length, "data", error);
   return r;
 }
 
@@ -436,7 +436,7 @@ serve_file (struct storage *st, const struct vdi_options *options,
   struct vdi_error ignored;
   struct vdi *vdi;
 
-  if (chain_open_over (st, options, &vdi, error) == -1) {
+  if (disk_open_over (st, options, &vdi, error) == -1) {
     storage_abandon_file (st, error);
     return -1;
   }

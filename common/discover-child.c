@@ -56,7 +56,7 @@ discover_twin (struct search *s, const char *child, const char *filename,
   const struct sighting *seen = NULL;
   size_t own;
 
-  if (search_add_usual_places (s, child, &own, error) == -1 ||
+  if (search_add_usual_folders (s, child, &own, error) == -1 ||
       search_read (s, LIKELY_NAMES, error) == -1)
     return -1;
   do
@@ -182,7 +182,7 @@ discover_child (struct search *s, const char *filename,
 
   if (vdi_uuid_is_null (uuid))
     return 0;
-  if (search_add_usual_places (s, filename, &own, error) == -1)
+  if (search_add_usual_folders (s, filename, &own, error) == -1)
     return -1;
   for (kind = LIKELY_NAMES; kind <= OTHER_NAMES && seen == NULL; ++kind) {
     if (search_read (s, kind, error) == -1)
@@ -307,7 +307,7 @@ discover_newer (struct search *s, const char *filename,
     return 0;
   s->files_left[LIKELY_NAMES] =
     MIN (s->files_left[LIKELY_NAMES], READER_MAX_FILES);
-  if (search_add_usual_places (s, filename, &own, error) == -1 ||
+  if (search_add_usual_folders (s, filename, &own, error) == -1 ||
       search_read (s, LIKELY_NAMES, error) == -1)
     return -1;
   r = find_tips (&t, uuid, error);

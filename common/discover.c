@@ -28,7 +28,7 @@ discover_header (const char *filename, struct vdi_header *header,
 struct wanted {
   const struct vdi_uuid *uuid;
   const struct vdi_uuid *mod;   /* should be this; NULL: does not matter */
-  size_t near;                  /* the place to prefer, or NO_PLACE */
+  size_t near;                  /* the folder to prefer, or NO_FOLDER */
 };
 
 struct matches {
@@ -59,7 +59,7 @@ matches_in (const struct sightings *table, const struct wanted *w)
       m.second = s;
     if (!fits (w, s))
       continue;
-    if (m.nr_fit++ > 0 && (s->place != w->near || m.fit->place == w->near)) {
+    if (m.nr_fit++ > 0 && (s->folder != w->near || m.fit->folder == w->near)) {
       m.also = s;
       continue;
     }
@@ -256,30 +256,30 @@ find_candidate (const struct family *f, const struct sighting **match)
   for (;;) {
     seen = NULL;
     while ((seen = sightings_by_uuid (&s->seen, uuid, seen)) != NULL)
-      if (seen->place == NO_PLACE) {
+      if (seen->folder == NO_FOLDER) {
         *match = seen;
         return 1;
       }
     if (f->options == NULL ||
         s->nr_candidates_seen >= f->options->nr_candidates)
       return 0;
-    if (search_look_at (s, f->options->candidates[s->nr_candidates_seen++],
-                        f->error) == -1)
+    if (search_add_file (s, f->options->candidates[s->nr_candidates_seen++],
+                         f->error) == -1)
       return -1;
   }
 }
 
 static int
-add_places (const struct family *f, size_t *own)
+add_folders (const struct family *f, size_t *own)
 {
   const size_t nr_dirs = f->options ? f->options->nr_parent_dirs : 0;
   size_t i;
 
-  if (search_add_usual_places (f->search, f->child, own, f->error) == -1)
+  if (search_add_usual_folders (f->search, f->child, own, f->error) == -1)
     return -1;
   for (i = 0; i < nr_dirs; ++i)
-    if (search_add_place (f->search, f->options->parent_dirs[i],
-                          f->error) == -1)
+    if (search_add_folder (f->search, f->options->parent_dirs[i],
+                           f->error) == -1)
       return -1;
   return 0;
 }
@@ -304,7 +304,7 @@ discover_parent (struct search *search, const char *child,
     *filename = strdup (m.first->filename);
     return *filename ? 0 : sightings_no_memory (error);
   }
-  if (add_places (&f, &w.near) == -1 ||
+  if (add_folders (&f, &w.near) == -1 ||
       find_matches (search, &w, &m, error) == -1)
     return -1;
   return choose (&f, &w, &m, filename, warning);
@@ -317,13 +317,13 @@ discover_image (struct search *s, const char *const *dirs, size_t nr_dirs,
                 const struct vdi_uuid *uuid, char **filename,
                 struct vdi_error *error)
 {
-  const struct wanted w = { .uuid = uuid, .near = NO_PLACE };
+  const struct wanted w = { .uuid = uuid, .near = NO_FOLDER };
   char u[VDI_UUID_STRING_SIZE];
   struct matches m;
   size_t i;
 
   for (i = 0; i < nr_dirs; ++i)
-    if (search_add_place (s, dirs[i], error) == -1)
+    if (search_add_folder (s, dirs[i], error) == -1)
       return -1;
   if (find_matches (s, &w, &m, error) == -1)
     return -1;

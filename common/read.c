@@ -133,8 +133,8 @@ chain_read (const struct vdi *vdi, size_t level, void *buf, size_t count,
 
 int
 chain_copy (const struct vdi *vdi, size_t level, uint64_t from, uint64_t to,
-            struct storage *st, uint64_t file_base, bool zeroed,
-            struct vdi_error *error)
+           struct storage *st, uint64_t file_base, bool zeroed,
+           struct vdi_error *error)
 {
   struct run run;
   int r = 0;
@@ -143,8 +143,8 @@ chain_copy (const struct vdi *vdi, size_t level, uint64_t from, uint64_t to,
     switch (run.place) {
     case PLACE_ZERO:
       if (!zeroed)
-        r = storage_write_zeroes (st, file_base + pos, run.length, "data",
-                                  error);
+        r = storage_write_zeros (st, file_base + pos, run.length, "data",
+                                 error);
       break;
     case PLACE_DATA:
       r = storage_copy (vdi->levels[run.level]->st, run.file_offset, st,

@@ -79,7 +79,7 @@ tell_change (struct reserve *r)
 
 /* These two with the lock, which is not held during the turn. */
 static void
-start_turn (struct reserve *r)
+begin_turn (struct reserve *r)
 {
   while (r->turn)
     wait_for_change (r);
@@ -88,7 +88,7 @@ start_turn (struct reserve *r)
 }
 
 static void
-finish_turn (struct reserve *r)
+end_turn (struct reserve *r)
 {
   pthread_mutex_lock (&r->lock);
   r->turn = false;
@@ -99,13 +99,13 @@ void
 reserve_begin_turn (struct reserve *r)
 {
   pthread_mutex_lock (&r->lock);
-  start_turn (r);
+  begin_turn (r);
 }
 
 void
 reserve_end_turn (struct reserve *r)
 {
-  finish_turn (r);
+  end_turn (r);
   pthread_mutex_unlock (&r->lock);
 }
 
@@ -342,9 +342,9 @@ clean_some (struct reserve *r, struct vdi_error *error)
          indexes_take_unused (&r->indexes, &clean[nr]))
     nr++;
   r->taken += nr;
-  start_turn (r);
+  begin_turn (r);
   ret = punch_all (r, clean, nr, error);
-  finish_turn (r);
+  end_turn (r);
   r->taken -= nr;
   if (ret == 0) {
     indexes_add_clean (&r->indexes, clean, nr);
@@ -365,9 +365,9 @@ reserve_more (struct reserve *r, struct vdi_error *error)
   uint32_t count = wanted_count (r);
   int ret;
 
-  start_turn (r);
+  begin_turn (r);
   ret = raise_count (r, next, &count, error);
-  finish_turn (r);
+  end_turn (r);
   if (ret == -1)
     return -1;
   r->reserved = count;
@@ -470,10 +470,10 @@ reserve_give_back (struct reserve *r, struct vdi_error *error)
    */
   r->reserved = next;
   r->allocations_given_back = r->allocations;
-  start_turn (r);
+  begin_turn (r);
   r->tail_is_zero = false;
   ret = lower_count (r, next, error);
-  finish_turn (r);
+  end_turn (r);
   pthread_mutex_unlock (&r->lock);
   return ret;
 }

@@ -3,7 +3,7 @@
  * enough for them and the header's count covers them, both durably.
  *
  * It is made larger ahead of those who need it, by whoever calls
- * reserve_refill: a background thread, told by wake; or whoever finds
+ * reserve_refill: the ticker, told by wake; or whoever finds
  * nothing left.  Nobody holds a lock meanwhile.
  *
  * It is small, because VirtualBox and QEMU, when they meet the image after

@@ -58,14 +58,14 @@ search_free (struct search *s)
 {
   size_t i;
 
-  for (i = 0; i < s->nr_places; ++i)
-    free (s->places[i].dir);
-  free (s->places);
+  for (i = 0; i < s->nr_folders; ++i)
+    free (s->folders[i].dir);
+  free (s->folders);
   sightings_free (&s->seen);
 }
 
 static bool
-is_place (const struct folder *p, const struct folder *q)
+is_same_folder (const struct folder *p, const struct folder *q)
 {
   return strcmp (p->dir, q->dir) == 0 ||
          (p->exists && q->exists && file_id_equal (p->id, q->id));
@@ -75,10 +75,10 @@ is_place (const struct folder *p, const struct folder *q)
  * Takes dir (malloc).
  */
 static int
-add_place (struct search *s, char *dir, size_t *number,
-           struct vdi_error *error)
+add_folder (struct search *s, char *dir, size_t *number,
+            struct vdi_error *error)
 {
-  struct folder p = { .dir = dir }, *places;
+  struct folder p = { .dir = dir }, *folders;
   struct stat st;
 
   if (dir == NULL)
@@ -89,18 +89,18 @@ add_place (struct search *s, char *dir, size_t *number,
     p.exists = true;
     p.id = file_id_of (&st);
   }
-  for (*number = 0; *number < s->nr_places; ++*number)
-    if (is_place (&s->places[*number], &p)) {
+  for (*number = 0; *number < s->nr_folders; ++*number)
+    if (is_same_folder (&s->folders[*number], &p)) {
       free (dir);
       return 0;
     }
-  places = realloc (s->places, (s->nr_places + 1) * sizeof *places);
-  if (places == NULL) {
+  folders = realloc (s->folders, (s->nr_folders + 1) * sizeof *folders);
+  if (folders == NULL) {
     free (dir);
     return sightings_no_memory (error);
   }
-  places[s->nr_places++] = p;
-  s->places = places;
+  folders[s->nr_folders++] = p;
+  s->folders = folders;
   return 0;
 }
 
@@ -140,26 +140,26 @@ directory_of (const char *filename)
 }
 
 int
-search_add_place (struct search *s, const char *dir, struct vdi_error *error)
+search_add_folder (struct search *s, const char *dir, struct vdi_error *error)
 {
   size_t number;
 
-  return add_place (s, strdup (dir), &number, error);
+  return add_folder (s, strdup (dir), &number, error);
 }
 
 /* The directory, the one above it, Snapshots in it: takes dir. */
 static int
-add_places_around (struct search *s, char *dir, size_t *number,
-                   struct vdi_error *error)
+add_folders_around (struct search *s, char *dir, size_t *number,
+                    struct vdi_error *error)
 {
   char *above = dir != NULL ? file_directory (dir) : NULL;
   char *snapshots = dir != NULL ? file_join (dir, "Snapshots") : NULL;
   size_t other;
-  int r = add_place (s, dir, number, error);
+  int r = add_folder (s, dir, number, error);
 
-  if (add_place (s, above, &other, error) == -1)
+  if (add_folder (s, above, &other, error) == -1)
     r = -1;
-  if (add_place (s, snapshots, &other, error) == -1)
+  if (add_folder (s, snapshots, &other, error) == -1)
     r = -1;
   return r;
 }
@@ -168,18 +168,18 @@ add_places_around (struct search *s, char *dir, size_t *number,
  * beside what it points to.
  */
 int
-search_add_usual_places (struct search *s, const char *filename,
-                         size_t *own, struct vdi_error *error)
+search_add_usual_folders (struct search *s, const char *filename,
+                          size_t *own, struct vdi_error *error)
 {
   char *real;
   int r;
 
-  if (add_places_around (s, directory_of (filename), own, error) == -1)
+  if (add_folders_around (s, directory_of (filename), own, error) == -1)
     return -1;
   real = realpath (filename, NULL);
   if (real == NULL)
     return errno == ENOMEM ? sightings_no_memory (error) : 0;
-  r = add_places_around (s, file_directory (real), own, error);
+  r = add_folders_around (s, file_directory (real), own, error);
   free (real);
   return r;
 }
@@ -281,15 +281,15 @@ list_directory (const char *dir, enum name_kind kind, size_t max,
   return -1;
 }
 
-/* place is its number: s->places may move. */
-typedef int (*visit_fn) (struct search *s, size_t place, const char *filename,
+/* folder is its number: s->folders may move. */
+typedef int (*visit_fn) (struct search *s, size_t folder, const char *filename,
                          void *opaque, struct vdi_error *error);
 
 static int
-visit_directory (struct search *s, size_t place, enum name_kind kind,
+visit_directory (struct search *s, size_t folder, enum name_kind kind,
                  visit_fn fn, void *opaque, struct vdi_error *error)
 {
-  struct folder *const p = &s->places[place];
+  struct folder *const p = &s->folders[folder];
   char **names;
   size_t nr, i;
   int r = 0;
@@ -303,7 +303,7 @@ visit_directory (struct search *s, size_t place, enum name_kind kind,
     char *filename = file_join (p->dir, names[i]);
 
     s->files_left[kind]--;
-    r = filename ? fn (s, place, filename, opaque, error)
+    r = filename ? fn (s, folder, filename, opaque, error)
                  : sightings_no_memory (error);
     free (filename);
   }
@@ -343,13 +343,13 @@ add_unreadable (struct search *s, const char *filename,
 
 /* Keep what an image says of itself. */
 static int
-look_at (struct search *s, size_t place, const char *filename,
+look_at (struct search *s, size_t folder, const char *filename,
          bool allow_device, struct vdi_error *error)
 {
   struct file_start start;
   struct vdi_header h;
   struct vdi_error failure;
-  struct sighting seen = { .filename = filename, .place = place };
+  struct sighting seen = { .filename = filename, .folder = folder };
 
   if (file_start_read (filename, allow_device, &start, &failure) == -1)
     return may_be_wanted (failure.err)
@@ -366,23 +366,23 @@ look_at (struct search *s, size_t place, const char *filename,
 }
 
 int
-search_look_at (struct search *s, const char *filename,
-                struct vdi_error *error)
+search_add_file (struct search *s, const char *filename,
+                 struct vdi_error *error)
 {
   if (s->files_left[LIKELY_NAMES] == 0) {
     s->cut_short = true;
     return 0;
   }
   s->files_left[LIKELY_NAMES]--;
-  return look_at (s, NO_PLACE, filename, true, error);
+  return look_at (s, NO_FOLDER, filename, true, error);
 }
 
 static int
-look_at_file (struct search *s, size_t place, const char *filename,
+look_at_file (struct search *s, size_t folder, const char *filename,
               void *opaque, struct vdi_error *error)
 {
   (void) opaque;
-  return look_at (s, place, filename, false, error);
+  return look_at (s, folder, filename, false, error);
 }
 
 int
@@ -390,10 +390,10 @@ search_read (struct search *s, enum name_kind kind, struct vdi_error *error)
 {
   size_t i;
 
-  for (i = 0; i < s->nr_places; ++i) {
-    if (s->places[i].was_read[kind])
+  for (i = 0; i < s->nr_folders; ++i) {
+    if (s->folders[i].was_read[kind])
       continue;
-    s->places[i].was_read[kind] = true;
+    s->folders[i].was_read[kind] = true;
     if (visit_directory (s, i, kind, look_at_file, NULL, error) == -1)
       return -1;
   }
@@ -406,13 +406,13 @@ struct machine_visit {
 };
 
 static int
-visit_machine (struct search *s, size_t place, const char *filename,
+visit_machine (struct search *s, size_t folder, const char *filename,
                void *opaque, struct vdi_error *error)
 {
   struct machine_visit *v = opaque;
 
   (void) s;
-  (void) place;
+  (void) folder;
   return v->fn (v->opaque, filename, error);
 }
 
@@ -425,7 +425,7 @@ search_visit_machines (struct search *s, size_t max, name_fn fn, void *opaque,
   int r = 0;
 
   s->files_left[MACHINE_NAMES] = max;
-  for (i = 0; i < s->nr_places && r == 0; ++i)
+  for (i = 0; i < s->nr_folders && r == 0; ++i)
     r = visit_directory (s, i, MACHINE_NAMES, visit_machine, &v, error);
   return r;
 }
@@ -436,8 +436,8 @@ search_missed_something (const struct search *s)
   bool r = s->nr_unreadable > 0 || s->cut_short;
   size_t i;
 
-  for (i = 0; i < s->nr_places && !r; ++i)
-    r = may_be_wanted (s->places[i].err);
+  for (i = 0; i < s->nr_folders && !r; ++i)
+    r = may_be_wanted (s->folders[i].err);
   return r;
 }
 
@@ -450,9 +450,9 @@ search_describe (const struct search *s, char *text, size_t size)
   size_t i;
 
   text[0] = '\0';
-  for (i = 0; i < s->nr_places; ++i) {
-    text_append (text, size, "%s%s", i > 0 ? ", " : "", s->places[i].dir);
-    errno = s->places[i].err;
+  for (i = 0; i < s->nr_folders; ++i) {
+    text_append (text, size, "%s%s", i > 0 ? ", " : "", s->folders[i].dir);
+    errno = s->folders[i].err;
     if (errno != 0)
       text_append (text, size, " (%m)");
   }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Looking at the headers of many files: the means of discover.c.
  *
- * A search is a list of places (directories), a budget of files to look
- * at, and a table of the images that were seen.  Each place is read once,
+ * A search is a list of folders (directories), a budget of files to look
+ * at, and a table of the images that were seen.  Each folder is read once,
  * when something is to be looked up, and never before.  Files are visited
  * in an order that depends on their names only, so that the same
  * directories always give the same answer.
  *
- * Names that images usually have come first, in all places, and have a
+ * Names that images usually have come first, in all folders, and have a
  * budget of their own: a few thousand other files take nothing away.
  *
- * Calling sequence: search_init; search_add_*, search_look_at, search_read,
+ * Calling sequence: search_init; search_add_*, search_read,
  * search_visit_machines and look-ups in seen in any order; search_describe;
  * search_free.  A search belongs to one thread.
  */
@@ -31,7 +31,7 @@ enum name_kind {
   NR_NAMES
 };
 
-#define NO_PLACE SIZE_MAX
+#define NO_FOLDER SIZE_MAX
 
 struct folder {
   char *dir;
@@ -42,9 +42,10 @@ struct folder {
 };
 
 struct search {
-  struct folder *places;
-  size_t nr_places;
-  struct sightings seen;        /* place is an index of places, or NO_PLACE */
+  struct folder *folders;
+  size_t nr_folders;
+  struct sightings seen;        /* folder: an index of folders, or
+                                 * NO_FOLDER */
   size_t max_files, files_left[NR_NAMES];
   size_t nr_candidates_seen;    /* by discover.c, of its options' */
   bool cut_short;               /* there were more */
@@ -64,26 +65,26 @@ extern void search_free (struct search *);
 /* All of these fail only for want of memory. */
 
 /* Add a directory, unless it is there already under any name. */
-extern int search_add_place (struct search *, const char *dir,
-                             struct vdi_error *);
+extern int search_add_folder (struct search *, const char *dir,
+                              struct vdi_error *);
 
-/* Add the usual places for relatives of a file: its directory, the one
- * above, and Snapshots in its directory.  *own is the number of the place
+/* Add the usual folders for relatives of a file: its directory, the one
+ * above, and Snapshots in its directory.  *own is the number of the folder
  * where the file itself is.
  */
-extern int search_add_usual_places (struct search *, const char *filename,
-                                    size_t *own, struct vdi_error *);
+extern int search_add_usual_folders (struct search *, const char *filename,
+                                     size_t *own, struct vdi_error *);
 
 /* Look at one file, which may be a block device. */
-extern int search_look_at (struct search *, const char *filename,
-                           struct vdi_error *);
+extern int search_add_file (struct search *, const char *filename,
+                            struct vdi_error *);
 
-/* Look at the files of likely or other names in all places that have not
+/* Look at the files of likely or other names in all folders that have not
  * been read yet.
  */
 extern int search_read (struct search *, enum name_kind, struct vdi_error *);
 
-/* Call fn for up to max machine files in all places.  Returns what fn does
+/* Call fn for up to max machine files in all folders.  Returns what fn does
  * last.
  */
 extern int search_visit_machines (struct search *, size_t max, name_fn fn,

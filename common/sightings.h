@@ -18,7 +18,7 @@
 /* A file that turned out to be an image. */
 struct sighting {
   const char *filename;         /* the table's own */
-  size_t place;                 /* the directory where it was seen */
+  size_t folder;                /* the directory where it was seen */
   struct file_id id;
   uint64_t length;              /* of the file, bytes */
   struct vdi_uuid uuid, mod, parent;

@@ -20,7 +20,7 @@
  * zeros.  Does this one have a better way?
  */
 static bool
-device_zeroes (dev_t dev)
+device_can_zero (dev_t dev)
 {
   /* The second is where a partition finds its disk's. */
   static const char *const where[] = { "", "/.." };
@@ -57,7 +57,7 @@ space_init (struct space *s, struct storage *st, int fd, const struct stat *sb)
   s->fd = fd;
   s->sector = device ? sector : 0;
   atomic_init (&s->can_punch, true);
-  atomic_init (&s->can_zero, !device || device_zeroes (sb->st_rdev));
+  atomic_init (&s->can_zero, !device || device_can_zero (sb->st_rdev));
   atomic_init (&s->can_provision, !device);
   atomic_init (&s->can_extent, !device);
   return 0;
@@ -123,7 +123,7 @@ allocate (struct space *s, _Atomic bool *can, int mode, uint64_t offset,
    * kernel has thrown away by then what it had cached of the range, synced
    * or not, and anything older shows.  Zeros are what was asked for.
    */
-  return storage_write_zeroes (s->st, offset, length, "zeros", &error);
+  return storage_write_zeros (s->st, offset, length, "zeros", &error);
 }
 
 int

@@ -111,15 +111,15 @@ storage_write_durable (struct storage *st, const void *buf, size_t count,
 }
 
 int
-storage_write_zeroes (struct storage *st, uint64_t offset, uint64_t length,
-                      const char *what, struct vdi_error *error)
+storage_write_zeros (struct storage *st, uint64_t offset, uint64_t length,
+                     const char *what, struct vdi_error *error)
 {
-  static const uint8_t zeroes[65536];
+  static const uint8_t zeros[65536];
 
   while (length > 0) {
-    size_t n = MIN (length, sizeof zeroes);
+    size_t n = MIN (length, sizeof zeros);
 
-    if (write_all (st, zeroes, n, offset, false, what, error) == -1)
+    if (write_all (st, zeros, n, offset, false, what, error) == -1)
       return -1;
     offset += n;
     length -= n;

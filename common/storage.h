@@ -223,9 +223,9 @@ extern int storage_provision (struct storage *, uint64_t offset,
 extern int storage_extent (struct storage *, uint64_t offset, uint64_t limit,
                            bool *hole, uint64_t *end, struct vdi_error *);
 /* Write zeros, in pieces of bounded memory. */
-extern int storage_write_zeroes (struct storage *, uint64_t offset,
-                                 uint64_t length, const char *what,
-                                 struct vdi_error *);
+extern int storage_write_zeros (struct storage *, uint64_t offset,
+                                uint64_t length, const char *what,
+                                struct vdi_error *);
 /* From one to another, or to another range of the same. */
 extern int storage_copy (struct storage *from, uint64_t from_offset,
                          struct storage *to, uint64_t to_offset,

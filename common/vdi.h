@@ -58,9 +58,9 @@ struct vdi_options {
    * somebody has to wait for it, and that gives what was not needed back
    * after two quiet seconds, at the first write; or, where other programs
    * that open the image can be noticed, as soon as it is writable.  Default
-   * true; without it the caller calls vdi_background itself.
+   * true; without it the caller calls vdi_tick itself.
    */
-  bool background;
+  bool ticker;
 
   /* How the file will be read; STORAGE_NORMAL is the default. */
   enum storage_advice advice;
@@ -219,11 +219,11 @@ extern int vdi_extents (struct vdi *, uint64_t count, uint64_t offset,
                         bool one, vdi_extent_fn fn, void *opaque,
                         struct vdi_error *);
 
-/* What the background thread does, for those who do without it.
+/* What the ticker (the thread) does, for those who do without it.
  * seconds: how long since the last call; 0: only make room.
  */
-extern int vdi_background (struct vdi *, unsigned seconds,
-                           struct vdi_error *);
+extern int vdi_tick (struct vdi *, unsigned seconds,
+                     struct vdi_error *);
 
 /* The invariants of image.h, commit.c and blockmap.h, checked on an open
  * image that no other thread uses.  0, or -1 and which one is broken.

@@ -129,7 +129,7 @@ static void
 hold (struct vdi *vdi)
 {
   /* Only if somebody is sure to resume. */
-  if (vdi->background_wanted)
+  if (vdi->ticker_wanted)
     vdi->watch.held = true;
 }
 
@@ -252,7 +252,7 @@ calm_down (struct vdi *vdi)
 }
 
 static void
-look (struct vdi *vdi)
+look_for_others (struct vdi *vdi)
 {
   struct watch *w = &vdi->watch;
   const struct timespec began = clock_in_ms (0);
@@ -306,9 +306,9 @@ watch_tick (struct vdi *vdi, unsigned seconds)
   if (!w->on)
     return;
   if (w->suspicious)
-    look (vdi);
+    look_for_others (vdi);
   else if (seconds > w->rest)
-    look (vdi);
+    look_for_others (vdi);
   else
     w->rest -= seconds;
 }
@@ -318,7 +318,7 @@ watch_close (struct vdi *vdi)
 {
   struct storage_others o;
 
-  if (vdi->commit != NULL && commit_has_begun (vdi->commit))
+  if (vdi->commit != NULL && commit_in_session (vdi->commit))
     look_for_name (vdi, "now");
   if (!vdi->watch.on)
     return;

@@ -44,8 +44,8 @@ struct watch {
   pthread_mutex_t lock;         /* for waiting until it is not */
   pthread_cond_t resumed;
 
-  /* Whoever looks: the background thread, or the caller of
-   * vdi_background; in the end vdi_close.
+  /* Whoever looks: the ticker, or the caller of vdi_tick; in the end
+   * vdi_close.
    */
   _Atomic bool suspicious;      /* somebody may be writing */
   struct timespec looked;       /* that was seen */

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "background.h"
+#include "ticker.h"
 #include "chain.h"
 
 /* Before any writing call. */
@@ -25,18 +25,18 @@ check_writable (struct vdi *vdi, struct vdi_error *error)
 
 /* Before anything in the file is changed. */
 static int
-begin (struct vdi *vdi, struct vdi_error *error)
+start_session (struct vdi *vdi, struct vdi_error *error)
 {
   struct commit *c = vdi->commit;
-  const bool begun = commit_has_begun (c);
+  const bool in_session = commit_in_session (c);
 
-  if (commit_begin (c, error) == -1)
+  if (commit_start_session (c, error) == -1)
     return -1;
-  if (begun)
+  if (in_session)
     return 0;
 
   pthread_mutex_lock (&vdi->writable_lock);
-  background_want (vdi);
+  ticker_want (vdi);
   pthread_mutex_unlock (&vdi->writable_lock);
   return 0;
 }
@@ -99,7 +99,7 @@ static int
 write_in_place (struct vdi *vdi, const struct run *run, const void *buf,
                 uint64_t pos, bool fua, bool *flush, struct vdi_error *error)
 {
-  if (begin (vdi, error) == -1)
+  if (start_session (vdi, error) == -1)
     return -1;
   if (fua && is_durable (vdi, pos, run->length))
     return write_through (vdi, run, buf, flush, error);
@@ -131,7 +131,7 @@ vdi_write (struct vdi *vdi, const void *buf, size_t count, uint64_t offset,
       pos += run.length;
     }
     else {
-      if (begin (vdi, error) == -1 ||
+      if (start_session (vdi, error) == -1 ||
           (r = allocate_block (vdi, &p, data, error)) == -1)
         return -1;
       if (r == 0) {
@@ -166,7 +166,7 @@ static int
 zero_in_place (struct vdi *vdi, const struct run *run, unsigned flags,
                struct vdi_error *error)
 {
-  if (begin (vdi, error) == -1)
+  if (start_session (vdi, error) == -1)
     return -1;
   if (flags & VDI_MAY_TRIM) {
     if (make_hole (vdi, run, storage_punch, error) == 0)
@@ -178,8 +178,8 @@ zero_in_place (struct vdi *vdi, const struct run *run, unsigned flags,
     return 0;
   if (error->err != ENOTSUP || (flags & VDI_FAST))
     return -1;
-  return storage_write_zeroes (vdi->levels[0]->st, run->file_offset,
-                               run->length, "data", error);
+  return storage_write_zeros (vdi->levels[0]->st, run->file_offset,
+                              run->length, "data", error);
 }
 
 /* Does the piece cover all of its block that belongs to the disk? */
@@ -202,7 +202,7 @@ zero_unallocated (struct vdi *vdi, const struct piece *p,
     return 1;
   if (entry == VDI_ZERO || vdi->depth == 1)
     return 0;                   /* zeros already */
-  if (begin (vdi, error) == -1)
+  if (start_session (vdi, error) == -1)
     return -1;
   return is_whole_block (vdi, p) ? allocate_zero (vdi, p->block, error)
                                  : allocate_block (vdi, p, NULL, error);
@@ -281,7 +281,7 @@ vdi_trim (struct vdi *vdi, uint64_t count, uint64_t offset, unsigned flags,
   FOR_EACH_RUN (run, pos, vdi, 0, offset, count) {
     if (!is_in_place (&run))
       continue;
-    if (begin (vdi, error) == -1)
+    if (start_session (vdi, error) == -1)
       return -1;
     if (make_hole (vdi, &run, storage_punch, error) == -1) {
       if (error->err != ENOTSUP)

@@ -271,16 +271,16 @@ stage_flush (struct stage *w)
 }
 
 void
-stage_background (struct stage *w, unsigned seconds)
+stage_tick (struct stage *w, unsigned seconds)
 {
   const unsigned before = w->injected;
   struct vdi_error error;
 
-  if (vdi_background (w->vdi, seconds, &error) == -1) {
+  if (vdi_tick (w->vdi, seconds, &error) == -1) {
     if (w->sync_failed)
       w->poison_known = true;
     else if (w->injected == before)
-      stage_fail (w, "background failed: %s", error.message);
+      stage_fail (w, "a tick failed: %s", error.message);
   }
 }
 
@@ -305,7 +305,7 @@ stage_op (struct stage *w, struct rng *rng)
     op_extents (w, rng);
     break;
   case 12:
-    stage_background (w, 1 + rng_below (rng, 6));
+    stage_tick (w, 1 + rng_below (rng, 6));
     break;
   default:
     op_write (w, rng);

@@ -412,7 +412,7 @@ run_thread (void *opaque)
     if (rng_below (&t->rng, 16) == 0)
       check (vdi_flush (t->d->vdi, &error), &error, "flush");
     if (t->number == 0 && rng_below (&t->rng, 8) == 0)
-      check (vdi_background (t->d->vdi, 3, &error), &error, "background");
+      check (vdi_tick (t->d->vdi, 3, &error), &error, "tick");
     if (t->number == 1 && rng_below (&t->rng, 8) == 0)
       check (vdi_extents (t->d->vdi, vdi_size (t->d->vdi), 0, false,
                           look_at_extent, NULL, &error), &error, "extents");
@@ -432,7 +432,7 @@ open_chain (struct slow *image, struct slow *below)
     storages[1] = &below->st;
   vdi_options_init (&options);
   options.lock = false;
-  options.background = seed % 2;
+  options.ticker = seed % 2;
   options.commit_seconds = 1;
   check (vdi_open_storage (storages, below ? 2 : 1, &options, &vdi, &error),
          &error, "open");

@@ -40,7 +40,7 @@ const struct scenario scenarios[] = {
   { .name = "base-holes", .what = "only unused indexes are left",
     .block_sectors = 2, .n = 3, .map = "..2", .count = 3, .file_blocks = 3,
     .ops = OPS_3 },
-  { .name = "base-tick", .what = "the background thread is at work, too",
+  { .name = "base-tick", .what = "the ticker is at work, too",
     .block_sectors = 2, .n = 4, .map = "0...", .count = 1, .file_blocks = 1,
     .ops = OPS_3_ALLOCATING " w6 R" },
   { .name = "extra", .what = "blocks begin with an extra area; no hole "

@@ -43,7 +43,7 @@ struct op {
 #define OP_ZERO_NO_TRIM 'n'
 #define OP_ZERO_FUA 'Z'
 #define OP_READ 'r'
-#define OP_TICK 'b'             /* what the background thread does, after 5
+#define OP_TICK 'b'             /* what the ticker does, after 5
                                  * seconds... */
 #define OP_REFILL 'R'           /* ... and when it is woken */
 #define OP_FOREIGN 'x'          /* another program allocates a block */

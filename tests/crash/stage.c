@@ -260,7 +260,7 @@ open_chain (struct stage *w, struct disk *image, struct disk **parents)
 
   vdi_options_init (&options);
   options.lock = false;
-  options.background = false;
+  options.ticker = false;
   storages[0] = disk_open (image);
   for (unsigned i = 1; i < w->setup.layers; ++i)
     storages[i] = disk_open (parents[i - 1]);

@@ -95,7 +95,7 @@ extern void stage_free (struct stage *);
 extern void stage_open (struct stage *);
 extern void stage_op (struct stage *, struct rng *);
 extern void stage_flush (struct stage *);
-extern void stage_background (struct stage *, unsigned seconds);
+extern void stage_tick (struct stage *, unsigned seconds);
 extern void stage_sample (struct stage *);
 extern void stage_finish (struct stage *);
 extern void stage_next (struct stage *, bool crash);

@@ -212,9 +212,9 @@ run_op (int id, const struct op *op, unsigned sequence,
   case OP_READ:
     return read_and_check (id, op, error);
   case OP_TICK:
-    return vdi_background (world->vdi, 5, error);
+    return vdi_tick (world->vdi, 5, error);
   case OP_REFILL:
-    return vdi_background (world->vdi, 0, error);
+    return vdi_tick (world->vdi, 0, error);
   case OP_FOREIGN:
     foreign_program ();
     return 0;
@@ -337,7 +337,7 @@ open_image (struct vdi_error *error)
 
   vdi_options_init (&options);
   options.lock = false;
-  options.background = false;
+  options.ticker = false;
   options.commit_seconds = 5;
   storages[0] = disk_open (world_disk);
   for (i = 0; i < nr; i++)

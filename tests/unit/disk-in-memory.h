@@ -83,7 +83,7 @@ open_chain (struct memory *const *levels, size_t nr)
   struct vdi *vdi;
 
   vdi_options_init (&options);
-  options.background = false;
+  options.ticker = false;
   for (size_t i = 0; i < nr; i++)
     storages[i] = memory_storage_open (levels[i], names[i]);
   OK (vdi_open_storage (storages, nr, &options, &vdi, &error));

@@ -91,7 +91,7 @@ open_disk (struct session *s, bool missing_zero, struct vdi_error *error)
   unsigned i;
 
   vdi_options_init (&options);
-  options.background = false;
+  options.ticker = false;
   options.missing_zero = missing_zero;
   options.listener.warn = warn;
   for (i = 0; i < s->nr; ++i)

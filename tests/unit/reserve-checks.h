@@ -36,7 +36,7 @@ start_over (bool base)
                   &error));
   medium_init (&medium, img->st, &nobody);
   bounds_init (&bounds, img, &medium);
-  bounds.header_durable = true; /* as commit_begin leaves it */
+  bounds.header_durable = true; /* as commit_start_session leaves it */
   CHECK (reserve_init (&r, img, base, &bounds) == 0);
   r.wake = wake;
   r.opaque = &wakes;

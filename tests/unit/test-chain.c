@@ -152,7 +152,7 @@ test_missing_is_not_copied_up (void)
   make (&top, 2, 32 * K, 4 * K, 0);
   memory_set_entry (&base, 3, 5);
   vdi_options_init (&options);
-  options.background = false;
+  options.ticker = false;
   options.missing_zero = true;
   storages[0] = memory_storage_open (&top, "top.vdi");
   storages[1] = memory_storage_open (&base, "base.vdi");

@@ -39,7 +39,7 @@ test_reading_changes_nothing (void)
   check_bytes (vdi, 0, N * B, 0);
   OK (vdi_zero (vdi, N * B, 0, VDI_MAY_TRIM, &error));
   OK (vdi_trim (vdi, N * B, 0, 0, &error));
-  OK (vdi_background (vdi, 100, &error));
+  OK (vdi_tick (vdi, 100, &error));
   CHECK (m.calls == 0);
   /* A server that was killed may have left something in the kernel. */
   OK (vdi_flush (vdi, &error));
@@ -158,16 +158,16 @@ test_idle_gives_back (void)
   OK (vdi_flush (vdi, &error));
   OK (vdi_flush (vdi, &error));         /* keeps it */
   CHECK (memory_count (&m) > 1);
-  OK (vdi_background (vdi, 1, &error)); /* not quiet */
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error)); /* not quiet */
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (memory_count (&m) > 1);
-  OK (vdi_background (vdi, 1, &error)); /* two quiet seconds */
+  OK (vdi_tick (vdi, 1, &error)); /* two quiet seconds */
   CHECK (memory_count (&m) == 1 && m.size == data_off (&m) + B);
   /* And from now on nothing happens at all. */
   memory_fail (&m, 1, EIO);
-  OK (vdi_background (vdi, 0, &error));
+  OK (vdi_tick (vdi, 0, &error));
   for (int i = 0; i < 5; i++)
-    OK (vdi_background (vdi, 1, &error));
+    OK (vdi_tick (vdi, 1, &error));
   memory_fail (&m, 0, 0);
   write_bytes (vdi, B, 1, 1, 0);
   CHECK (memory_count (&m) > 2);
@@ -189,7 +189,7 @@ test_in_place_reserves_nothing (void)
   vdi = open_writable (&m);
   for (int i = 0; i < 5; i++) {
     write_bytes (vdi, 10, 1, 1, 0);
-    OK (vdi_background (vdi, 1, &error));
+    OK (vdi_tick (vdi, 1, &error));
     CHECK (memory_count (&m) == 1 && m.size == data_off (&m) + B);
   }
   close_checked (vdi);

@@ -394,8 +394,8 @@ test_many (void)
     make_image (likely[i], 1, 0);
 
   search_init (&s, 10);
-  CHECK (search_add_place (&s, "vm", &error) == 0);
-  CHECK (search_add_place (&s, "up", &error) == 0);
+  CHECK (search_add_folder (&s, "vm", &error) == 0);
+  CHECK (search_add_folder (&s, "up", &error) == 0);
   CHECK (search_read (&s, LIKELY_NAMES, &error) == 0);
   CHECK (s.seen.nr == 3 && count_image (&s, 1) == 3 && !s.cut_short);
   CHECK (!search_missed_something (&s));
@@ -415,10 +415,10 @@ test_many (void)
 
   /* A budget of likely names, which a single file takes from, too. */
   search_init (&s, 1);
-  CHECK (search_add_place (&s, "up", &error) == 0);
+  CHECK (search_add_folder (&s, "up", &error) == 0);
   CHECK (search_read (&s, LIKELY_NAMES, &error) == 0);
   CHECK (s.seen.nr == 1 && s.cut_short);
-  CHECK (search_look_at (&s, likely[1], &error) == 0);
+  CHECK (search_add_file (&s, likely[1], &error) == 0);
   CHECK (s.seen.nr == 1);
   search_free (&s);
   clear_tmpdir ();

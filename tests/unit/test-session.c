@@ -116,7 +116,7 @@ test_bound (uint32_t blocks)
     write_bytes (vdi, (uint64_t) i * 7 % n * B, 1, i, 0);
     nr = check_file ();
     CHECK (nr == i + 1);
-    OK (vdi_background (vdi, 0, &error));
+    OK (vdi_tick (vdi, 0, &error));
     check_file ();
   }
   CHECK (memory_count (&m) == n);
@@ -139,7 +139,7 @@ test_ahead (void)
     write_bytes (vdi, i * B, 1, 0, 0);
     CHECK (strcmp (m.log, "ww") == 0);
     before = memory_count (&m);
-    OK (vdi_background (vdi, 0, &error));
+    OK (vdi_tick (vdi, 0, &error));
     refills += memory_count (&m) > before;
     check_file ();
   }
@@ -391,9 +391,9 @@ test_full_child_commits (void)
     CHECK (check_file () == 0);
     /* What has just failed is not tried again in the same second. */
     if (seconds == 0)
-      OK (vdi_background (vdi, 1, &error));
+      OK (vdi_tick (vdi, 1, &error));
     else
-      FAILS (vdi_background (vdi, 1, &error), ENOSPC);
+      FAILS (vdi_tick (vdi, 1, &error), ENOSPC);
   }
   CHECK (check_file () == i);
   m.max_size = UINT64_MAX;
@@ -477,7 +477,7 @@ test_anything (uint32_t number)
       OK (vdi_flush (vdi, &error));
       break;
     case 1:
-      OK (vdi_background (vdi, any (3), &error));
+      OK (vdi_tick (vdi, any (3), &error));
       break;
     case 2:
       write_any (disk, false);  /* who only reads leaves all as it is */

@@ -99,7 +99,8 @@ test_same (void)
   CHECK (add (&s, 1, 8, 7) == 0);
   CHECK (add (&s, 2, 7, 0) == 1);
   CHECK (sightings_add (&s, &(struct sighting) {
-        .filename = "3.vdi", .id = { .dev = 2, .ino = 1 }, .uuid = image_uuid (7),
+        .filename = "3.vdi", .id = { .dev = 2, .ino = 1 },
+        .uuid = image_uuid (7),
       }, &error) == 1);
   seen = by_uuid (&s, 7, NULL);
   CHECK (seen->id.ino == 1 && seen->id.dev == 1);

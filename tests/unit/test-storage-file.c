@@ -314,9 +314,9 @@ test_file (void)
   CHECK (reads_as (st, 5 * M, 1, 0) && reads_as (st, 5 * M + 1, 1, 'd'));
   CHECK (reads_as (st, 5 * M + 7, 1, 'e') && reads_as (st, 5 * M + 8, 1, 0));
 
-  OK (storage_write_zeroes (st, 9 * M - 1, 2, "data", &error));
+  OK (storage_write_zeros (st, 9 * M - 1, 2, "data", &error));
   CHECK (reads_as (st, 9 * M, 1, 0) && reads_as (st, 9 * M + 1, 9, 0xbb));
-  OK (storage_write_zeroes (st, 7 * M, 3 * M, "data", &error));
+  OK (storage_write_zeros (st, 7 * M, 3 * M, "data", &error));
   CHECK (reads_as (st, 7 * M, 3 * M, 0));
 
   storage_advise (st, 0, 0, STORAGE_RANDOM);

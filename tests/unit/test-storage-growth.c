@@ -137,7 +137,7 @@ write_limited (struct storage *st)
   too_big (storage_write (st, "a", 1, INT64_MAX - 1, "data", &error));
   CHECK (storage_write_durable (st, "a", 1, LIMIT, "data", &error) == -1);
   CHECK (error.err == EFBIG || error.err == ENOTSUP);
-  too_big (storage_write_zeroes (st, LIMIT - 1, 2, "data", &error));
+  too_big (storage_write_zeros (st, LIMIT - 1, 2, "data", &error));
   too_big (storage_provision (st, 0, LIMIT + 1, &error));
   too_big (storage_provision (st, LIMIT, 1, &error));
   OK (storage_size (st, &size, &error));

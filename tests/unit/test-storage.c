@@ -188,7 +188,7 @@ test_unfinished (void)
   CHECK (memcmp (content, buf, sizeof content) == 0);
 
   SCRIPT (7, 7, -EINTR);
-  CHECK (storage_write_zeroes (&st, 1, 998, "data", &error) == 0);
+  CHECK (storage_write_zeros (&st, 1, 998, "data", &error) == 0);
   CHECK (content[0] == pattern (0) && content[999] == pattern (999));
   for (i = 1; i < 999; ++i)
     CHECK (content[i] == 0);
@@ -258,7 +258,7 @@ test_failures (void)
          "/a/b.vdi: cannot durably write data (100 bytes at offset 12): "
          "Operation not supported");
   SCRIPT (-EDQUOT);
-  FAILS (storage_write_zeroes (&st, 12, 100, "data", &error), EDQUOT,
+  FAILS (storage_write_zeros (&st, 12, 100, "data", &error), EDQUOT,
          "/a/b.vdi: cannot write data (100 bytes at offset 12): "
          "Disk quota exceeded");
   SCRIPT (-EIO);

@@ -60,7 +60,7 @@ make (void)
 }
 
 static struct vdi *
-open_image (bool background)
+open_image (bool ticker)
 {
   struct storage *storages[2] = { memory_storage_open (&m, "disk.vdi"),
                                   memory_storage_open (&base, "base.vdi") };
@@ -68,7 +68,7 @@ open_image (bool background)
   struct vdi *vdi;
 
   vdi_options_init (&options);
-  options.background = background;
+  options.ticker = ticker;
   options.commit_seconds = 0;
   options.listener.warn = warn;
   options.listener.debug = debug;
@@ -186,7 +186,7 @@ test_refused (void)
   vdi = open_image (false);
   OK (vdi_make_writable (vdi, &error));
   others (&m, OTHERS_WRITE, "prog, pid 7");     /* nobody asks any more */
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   write_bytes (vdi, 0, 1, 1, 0);
   close_checked (vdi);
   CHECK (warned == 0);
@@ -206,37 +206,37 @@ test_reader (void)
   make ();
   vdi = open_image (false);
   OK (vdi_make_writable (vdi, &error));
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   write_bytes (vdi, B, B, 1, 0);
   CHECK (!is_in_file (1));
   others (&m, OTHERS_READ, "cp, pid 7");
-  OK (vdi_background (vdi, 0, &error)); /* not yet a second */
+  OK (vdi_tick (vdi, 0, &error)); /* not yet a second */
   CHECK (!is_in_file (1) && warned == 0);
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (is_in_file (1) && warned == 1);
   CHECK (strstr (last, "cp, pid 7") != NULL);
 
   /* One that comes after it, or comes again. */
   write_bytes (vdi, 2 * B, B, 2, 0);
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (!is_in_file (2));
   others (&m, OTHERS_READ, "cp, pid 8");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (warned == 1 && is_in_file (2)); /* for pid 8 */
   write_bytes (vdi, 3 * B, B, 3, 0);
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (!is_in_file (3));
   others (&m, OTHERS_NONE, "");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   others (&m, OTHERS_READ, "cp, pid 8");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (warned == 1 && is_in_file (3));
   others (&m, OTHERS_READ, "cpio, pid 8");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (warned == 2);
   check_bytes (vdi, B, B, 1);
   others (&m, OTHERS_OURSELVES, "");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   close_checked (vdi);
   CHECK (warned == 2 && memory_count (&m) == 3);
   forget ();
@@ -258,7 +258,7 @@ look_for_a_second (struct vdi *vdi)
 
   for (unsigned i = 0; i < 11; i++) {
     CHECK (nanosleep (&t, NULL) == 0);
-    OK (vdi_background (vdi, 0, &error));
+    OK (vdi_tick (vdi, 0, &error));
   }
 }
 
@@ -277,27 +277,27 @@ test_writer (enum storage_others_kind kind)
 
   /* One that goes away again. */
   others (&m, kind, "qemu-io, pid 7");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (is_in_file (1) && warned == 0);
   others (&m, OTHERS_NONE, "");
   wait_a_second ();
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   write_bytes (vdi, 2 * B, B, 2, 0);
   CHECK (!is_in_file (2));
 
   /* One that stays; even if another one reads at first. */
   others (&m, OTHERS_READ, "cp, pid 7");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   others (&m, kind, "VirtualBoxVM, pid 4711");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (is_in_file (2) && warned == 1);
   /* Not by how often it is looked at. */
-  OK (vdi_background (vdi, 1, &error));
-  OK (vdi_background (vdi, 0, &error));
+  OK (vdi_tick (vdi, 1, &error));
+  OK (vdi_tick (vdi, 0, &error));
   CHECK (warned == 1);
   /* Nor after two looks: this need not be the one that was there then. */
   wait_a_second ();
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (warned == 1);
   count = memory_count (&m);
   look_for_a_second (vdi);
@@ -316,7 +316,7 @@ test_writer (enum storage_others_kind kind)
   /* For good, also when it has gone; nothing is given back or moved. */
   others (&m, OTHERS_NONE, "");
   for (unsigned i = 0; i < 5; i++)
-    OK (vdi_background (vdi, 1, &error));
+    OK (vdi_tick (vdi, 1, &error));
   FAILS (vdi_write (vdi, "x", 1, B, 0, &error), EIO);
   FAILS (vdi_close (vdi, &error), EIO);
   CHECK (m.changes == changes && memory_count (&m) == count && count > 2);
@@ -347,7 +347,7 @@ test_writer_at_the_end (void)
   vdi = open_image (false);
   OK (vdi_make_writable (vdi, &error));
   others (&m, OTHERS_WRITE, "prog, pid 7");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   look_for_a_second (vdi);
   FAILS (vdi_write (vdi, "x", 1, 0, 0, &error), EIO);
   FAILS (vdi_close (vdi, &error), EIO);
@@ -378,7 +378,7 @@ test_too_late (void)
   write_bytes (vdi, B, B, 1, 0);
   memory_set_count (&m, memory_count (&m) + 1);
   others (&m, OTHERS_WRITE, "prog, pid 7");
-  OK (vdi_background (vdi, 1, &error));
+  OK (vdi_tick (vdi, 1, &error));
   CHECK (!is_in_file (1) && warned == 1);
   CHECK (strstr (last, "header's count") != NULL);
   FAILS (vdi_write (vdi, "x", 1, 0, 0, &error), EIO);

@@ -24,7 +24,7 @@ commit_discard (struct commit *c, uint64_t offset, uint64_t length)
   uint8_t bytes[4096];
   uint32_t last, owner;
 
-  if (length < h->block_size || commit_begin (c, &e) == -1 ||
+  if (length < h->block_size || commit_start_session (c, &e) == -1 ||
       reserve_give_back (&c->reserve, &e) == -1)
     return false;
   last = c->reserve.indexes.next - 1;
@@ -59,7 +59,7 @@ commit_reuse (struct commit *c, uint64_t offset, uint64_t length, bool flush)
   const uint32_t index = blockmap_get (&c->img->map, block);
   struct vdi_error e;
 
-  if (length < c->img->header.block_size || commit_begin (c, &e) == -1)
+  if (length < c->img->header.block_size || commit_start_session (c, &e) == -1)
     return false;
   set_zero (c, block, true);
   if (flush)

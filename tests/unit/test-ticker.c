@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The thread that works ahead and cleans up: common/background.c; and
+/* The thread that works ahead and cleans up: common/ticker.c; and
  * writes and flushes of many threads at once, for ThreadSanitizer.
  */
 #include <config.h>
@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "background.h"
+#include "ticker.h"
 #include "chain.h"
 #include "disk-in-memory.h"
 
@@ -71,8 +71,8 @@ close_image (void)
 {
   /* Only then nobody else uses the image. */
   commit_wake_with (vdi->commit, NULL, NULL);
-  background_stop (vdi->background);
-  vdi->background = NULL;
+  ticker_stop (vdi->ticker);
+  vdi->ticker = NULL;
   close_checked (vdi);
   memory_free (&m);
 }
@@ -124,27 +124,27 @@ test_gives_back (void)
 
 /*------------------------------------------------------------------*/
 
-/* What the thread does; the linker puts this in vdi_background's place
+/* What the thread does; the linker puts this in vdi_tick's place
  * (Makefile.am).
  */
-extern int __real_vdi_background (struct vdi *, unsigned, struct vdi_error *);
-extern int __wrap_vdi_background (struct vdi *, unsigned, struct vdi_error *);
+extern int __real_vdi_tick (struct vdi *, unsigned, struct vdi_error *);
+extern int __wrap_vdi_tick (struct vdi *, unsigned, struct vdi_error *);
 static _Atomic unsigned refills; /* without a second having passed */
 static _Atomic unsigned seconds;
-static struct background *_Atomic busy; /* is woken again each time */
+static struct ticker *_Atomic busy; /* is woken again each time */
 
 int
-__wrap_vdi_background (struct vdi *v, unsigned s, struct vdi_error *e)
+__wrap_vdi_tick (struct vdi *v, unsigned s, struct vdi_error *e)
 {
-  struct background *const again = busy;
-  const int r = __real_vdi_background (v, s, e);
+  struct ticker *const again = busy;
+  const int r = __real_vdi_tick (v, s, e);
 
   /* After it has been done. */
   if (s == 0)
     refills++;
   seconds += s;
   if (again != NULL)
-    background_wake (again);
+    ticker_wake (again);
   return r;
 }
 
@@ -169,25 +169,25 @@ test_wake (void)
 static void
 test_start_and_stop (void)
 {
-  struct background *bg;
+  struct ticker *t;
   unsigned i, had;
 
   open_image ();
-  background_stop (NULL);
+  ticker_stop (NULL);
   for (i = 0; i < 100; i++) {
-    OK (background_start (vdi, &bg, &error));
+    OK (ticker_start (vdi, &t, &error));
     if (i % 2)
-      background_wake (bg);
-    background_stop (bg);
+      ticker_wake (t);
+    ticker_stop (t);
   }
   /* However often it is woken, it is not less awake afterwards. */
-  OK (background_start (vdi, &bg, &error));
+  OK (ticker_start (vdi, &t, &error));
   for (i = 0; i < 1000; i++)
-    background_wake (bg);
+    ticker_wake (t);
   had = refills;
   /* Once may be together with a second. */
-  UNTIL ((background_wake (bg), refills > had));
-  background_stop (bg);
+  UNTIL ((ticker_wake (t), refills > had));
+  ticker_stop (t);
   close_image ();
 }
 
@@ -195,17 +195,17 @@ test_start_and_stop (void)
 static void
 test_time_while_busy (void)
 {
-  struct background *bg;
+  struct ticker *t;
   unsigned had;
 
   open_image ();
-  OK (background_start (vdi, &bg, &error));
+  OK (ticker_start (vdi, &t, &error));
   had = seconds;
-  busy = bg;
-  background_wake (bg);
+  busy = t;
+  ticker_wake (t);
   UNTIL (seconds > had);
   busy = NULL;
-  background_stop (bg);
+  ticker_stop (t);
   close_image ();
 }
 

@@ -4,24 +4,23 @@
  * happens, once something has been written; and looks for other programs that
  * open the image, as soon as something may be written.
  */
-#ifndef VDI_BACKGROUND_H
-#define VDI_BACKGROUND_H
+#ifndef VDI_TICKER_H
+#define VDI_TICKER_H
 
 #include "error.h"
 
 struct vdi;
-struct background;
+struct ticker;
 
 /* Start it if it is wanted and not there yet.  With vdi->writable_lock. */
-extern void background_want (struct vdi *);
+extern void ticker_want (struct vdi *);
 
 /* Errors as pthread_create. */
-extern int background_start (struct vdi *, struct background **,
-                             struct vdi_error *);
-/* Refill the reserve soon.  Thread-safe; opaque is the background. */
-extern void background_wake (void *opaque);
+extern int ticker_start (struct vdi *, struct ticker **, struct vdi_error *);
+/* Refill the reserve soon.  Thread-safe; opaque is the ticker. */
+extern void ticker_wake (void *opaque);
 
 /* Returns when the thread has ended.  NULL is allowed. */
-extern void background_stop (struct background *);
+extern void ticker_stop (struct ticker *);
 
-#endif /* VDI_BACKGROUND_H */
+#endif /* VDI_TICKER_H */
