@@ -30,11 +30,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "error.h"
-#include "format.h"
-#include "listener.h"
-#include "storage.h"
-#include "uuid.h"
+#include "base/error.h"
+#include "base/listener.h"
+#include "base/uuid.h"
+#include "image/header.h"
+#include "storage/storage.h"
 
 struct vdi;
 
@@ -255,7 +255,7 @@ extern int vdi_create (const char *filename,
 /* The same, and open it as vdi_open would, without letting go of it in
  * between: what is served is what was made.  It is locked for writing all the
  * time, and has its name only when it is open and its parents have been
- * found, where the file system can do that (see storage-open.h).
+ * found, where the file system can do that (see storage/open.h).
  */
 extern int vdi_create_open (const char *filename,
                             const struct vdi_create_options *,
@@ -273,7 +273,7 @@ extern int vdi_create_storage (struct storage *,
                                struct vdi_error *);
 
 /*------------------------------------------------------------------*/
-/* machine.c: the disks of a VirtualBox machine (vbox-machine.md) */
+/* machine-disk.c: the disks of a VirtualBox machine (vbox-machine.md) */
 
 struct vdi_machine_disk {
   char *filename;               /* the image to open, absolute */

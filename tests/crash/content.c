@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "disk.h"
 
 #define CHUNK 1024              /* contents that are allocated at once */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checked.h"
+#include "base/checked.h"
 #include "disk.h"
 
 #define MAX_SYNCS 16            /* at a time */

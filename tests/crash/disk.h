@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A disk in memory that remembers what a crash could make of it.
  *
- * struct disk is a struct storage (common/storage.h).  It keeps, for each
+ * struct disk is a struct storage (common/storage/storage.h).  It keeps, for each
  * sector of 512 bytes and for the size of the file, every version since
  * the one that is known to be on the medium.  A crash image is any choice
  * of one version for each of these locations, independently: more than
@@ -32,7 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "storage.h"
+#include "storage/storage.h"
 
 #define DISK_SECTOR 512
 

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
-#include "format.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "image/header.h"
 #include "judge.h"
 
 #define COUNT_OFFSET 388        /* vdi-format.md 1.2: n_alloc... */

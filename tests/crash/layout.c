@@ -9,9 +9,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "bytes.h"
-#include "format.h"
+#include "base/bytes.h"
 #include "image-file.h"
+#include "image/header.h"
 #include "layout.h"
 
 static struct vdi_uuid

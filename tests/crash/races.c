@@ -27,9 +27,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "disk.h"
-#include "format.h"
+#include "image/header.h"
 #include "rng.h"
 #include "rules.h"
 #include "vdi.h"

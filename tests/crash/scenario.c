@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
-#include "format.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "image/header.h"
 #include "scenario.h"
 
 #define IMAGE 1                 /* disk_tag.image */

@@ -23,8 +23,8 @@
 #include <stdint.h>
 
 #include "disk.h"
-#include "layout.h"
 #include "guest.h"
+#include "layout.h"
 #include "peer.h"
 #include "rng.h"
 #include "vdi.h"

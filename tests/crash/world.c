@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 
 #include "arena.h"
-#include "bytes.h"
+#include "base/bytes.h"
 #include "coop.h"
 #include "world.h"
 

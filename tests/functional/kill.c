@@ -37,7 +37,7 @@
 
 #include <libnbd.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "child.h"
 #include "guest.h"
 #include "peer.h"

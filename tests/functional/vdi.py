@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Read, write and damage VDI files, for tests.
 
-Written from the description of the format, not from common/format.c, so
+Written from the description of the format, not from common/image/header.c, so
 that both have to be wrong in the same way for a test to miss it.  Knows
 both header versions.  Checks nothing that it does not need: making
 images that nobody should accept is what it is for.

@@ -2,8 +2,8 @@
 /* Images in memory: see disk-in-memory.h. */
 #include <config.h>
 
-#include "bytes.h"
-#include "checked.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 #include "disk-in-memory.h"
 
 #define MAP_OFF 512

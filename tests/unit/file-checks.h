@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What tests of storage-file.c begin with. */
+/* What tests of storage/local.c begin with. */
 #ifndef VDI_FILE_CHECKS_H
 #define VDI_FILE_CHECKS_H
 
@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "error.h"
-#include "storage.h"
+#include "base/error.h"
+#include "storage/storage.h"
 #include "test.h"
 
 #define K 1024

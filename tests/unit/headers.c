@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "headers.h"
 #include "test.h"
 

@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-#include "error.h"
-#include "format.h"
+#include "base/error.h"
+#include "image/header.h"
 
 #define MiB UINT32_C (0x100000)
 #define NAME "some dir/disk.vdi"

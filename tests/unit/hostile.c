@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
-#include "format.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 #include "hostile.h"
+#include "image/header.h"
 #include "memory-storage.h"
 #include "test.h"
 #include "vdi.h"

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "checked.h"
+#include "base/checked.h"
 #include "map-file.h"
 #include "test.h"
 

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "format.h"
-#include "storage.h"
+#include "image/header.h"
+#include "storage/storage.h"
 
 struct map_file {
   struct storage st;            /* first, so that one is the other */

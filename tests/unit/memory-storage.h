@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "storage.h"
+#include "storage/storage.h"
 
 struct memory {
   pthread_mutex_t lock;         /* protects all that follows */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What tests of common/reserve.c begin with: a reserve over an image in
+/* What tests of common/commit/reserve.c begin with: a reserve over an image in
  * memory, without a commit.
  */
 #ifndef VDI_RESERVE_CHECKS_H
@@ -7,8 +7,8 @@
 
 #include <pthread.h>
 
+#include "commit/reserve.h"
 #include "disk-in-memory.h"
-#include "reserve.h"
 
 #define B 512
 #define N 8192                  /* of which the reserve may have 256 */

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "test.h"
 #include "tmpdir.h"
 #include "vdi.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Loading block maps of every size and kind: common/blockmap-load.c.
+/* Loading block maps of every size and kind: common/image/blockmap-load.c.
  * What must be found in them is found here in the simplest way.
  */
 #include <config.h>
@@ -11,9 +11,9 @@
 
 #include <sys/resource.h>
 
-#include "bitmap.h"
-#include "blockmap.h"
-#include "indexes.h"
+#include "base/bitmap.h"
+#include "commit/indexes.h"
+#include "image/blockmap.h"
 #include "map-file.h"
 #include "test.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is found when a map is loaded: common/blockmap.c, and what follows
+/* What is found when a map is loaded: common/image/blockmap.c, and what follows
  * from it: sound images may be written, others read as far as they go.
  */
 #include <config.h>

@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 #include "test.h"
 
 static const uint64_t values[] = {

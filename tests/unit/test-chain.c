@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A child over its parents: common/chain.c, read.c, allocate.c. */
+/* A child over its parents: common/disk/disk.c, chain.c, allocate.c. */
 #include <config.h>
 
 #include <errno.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What reaches the file, and what becomes of errors: common/commit.c.
+/* What reaches the file, and what becomes of errors: common/commit/commit.c.
  * That the order survives crashes is shown in tests/crash.
  */
 #include <config.h>
 
 #include <errno.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "disk-in-memory.h"
 
 #define B 4096

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "fixture.h"
-#include "format.h"
+#include "image/header.h"
 #include "memory-storage.h"
 #include "test.h"
 #include "vdi.h"

@@ -10,10 +10,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "discover.h"
+#include "find/discover.h"
+#include "find/search.h"
 #include "fixture.h"
 #include "image.h"
-#include "search.h"
 
 static struct vdi_error error;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Extents of one image, and how often the file system is asked for them:
- * common/extents.c and known.c.
+ * common/disk/extents.c and known.c.
  */
 #include <config.h>
 

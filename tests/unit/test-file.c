@@ -9,7 +9,7 @@
 #include <sys/inotify.h>
 #include <time.h>
 
-#include "file.h"
+#include "base/file.h"
 #include "test.h"
 #include "tmpdir.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Are these numbers 0 to n-1?  common/fingerprint.c. */
+/* Are these numbers 0 to n-1?  common/image/fingerprint.c. */
 #include <config.h>
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "fingerprint.h"
+#include "image/fingerprint.h"
 #include "test.h"
 
 #define N (20 * 1024u + 300)    /* not a multiple of what is added at once */

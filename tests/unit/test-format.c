@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* format.c: headers, field by field (vdi-format.md 1), files cut at every
+/* header.c: headers, field by field (vdi-format.md 1), files cut at every
  * byte, and the fixtures, which VirtualBox wrote.
  */
 #include <config.h>
@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "fixture.h"
-#include "format.h"
 #include "headers.h"
+#include "image/header.h"
 #include "test.h"
 
 static void

@@ -16,10 +16,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "bytes.h"
-#include "checked.h"
-#include "format.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 #include "hostile.h"
+#include "image/header.h"
 #include "test.h"
 
 #define BLOCK 4096u

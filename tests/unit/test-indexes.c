@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which physical indexes are in use: common/indexes.c. */
+/* Which physical indexes are in use: common/commit/indexes.c. */
 #include <config.h>
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "bitmap.h"
-#include "blockmap.h"
-#include "checked.h"
-#include "indexes.h"
+#include "base/bitmap.h"
+#include "base/checked.h"
+#include "commit/indexes.h"
+#include "image/blockmap.h"
 #include "test.h"
 
 /* Fails the test with the invariant that is broken. */

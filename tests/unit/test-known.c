@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What is known to be data: common/known.c. */
+/* What is known to be data: common/image/known.c. */
 #include <config.h>
 
 #include <pthread.h>
 
-#include "known.h"
+#include "image/known.h"
 #include "test.h"
 
 #define B 4096

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* storage-lease.c, storage-users.c and storage-again.c: whether somebody
+/* storage/lease.c, storage/users.c and storage/again.c: whether somebody
  * else has a file open, and who, with real processes.
  */
 #include <config.h>
@@ -17,8 +17,8 @@
 #include <linux/magic.h>
 
 #include "child.h"
-#include "storage-lease.h"
-#include "storage-users.h"
+#include "storage/lease.h"
+#include "storage/users.h"
 #include "test.h"
 #include "tmpdir.h"
 

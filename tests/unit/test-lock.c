@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* storage-lock.c: QEMU's programs and we keep off each other's images,
+/* storage/lock.c: QEMU's programs and we keep off each other's images,
  * and so do we among ourselves.
  */
 #include <config.h>
@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "child.h"
-#include "error.h"
-#include "storage.h"
+#include "storage/storage.h"
 #include "test.h"
 #include "tmpdir.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* machine.c, machine-files.c and machine-xml.c: the image that is meant
+/* machine-disk.c, machine-files.c and vbox/machine.c: the image that is meant
  * by a machine, a snapshot and a disk is found, and whether it may be
  * written to is told.  What is wrong with the XML is in test-xml.c.
  */

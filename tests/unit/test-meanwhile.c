@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Requests for a part of a block that somebody else allocates at that
- * moment: common/read.c.  One thread writes the first bytes of each block
+ * moment: common/disk/chain.c.  One thread writes the first bytes of each block
  * in turn, while the other does something to bytes behind them, over and
  * over, until that block is there.
  */

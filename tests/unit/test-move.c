@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A block is copied to another place in its file: common/move.c. */
+/* A block is copied to another place in its file: common/commit/move.c. */
 #include <config.h>
 
 #include <errno.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
+#include "commit/move.h"
 #include "disk-in-memory.h"
-#include "move.h"
 
 #define PAGE 4096               /* holes of memory storages are such */
 

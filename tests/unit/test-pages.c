@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Zeroed memory for large arrays: common/pages.c. */
+/* Zeroed memory for large arrays: common/base/pages.c. */
 #include <config.h>
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include <sys/mman.h>
 
-#include "pages.h"
+#include "base/pages.h"
 #include "test.h"
 
 /* Bytes of address space in use. */

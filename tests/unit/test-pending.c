@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Entries that are not durable yet: common/pending.c. */
+/* Entries that are not durable yet: common/commit/pending.c. */
 #include <config.h>
 
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
 
-#include "pending.h"
+#include "commit/pending.h"
 #include "test.h"
 
 /* Somebody else's, as the reserve's is. */

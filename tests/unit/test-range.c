@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Cutting requests at block boundaries: common/range.h. */
+/* Cutting requests at block boundaries: common/disk/range.h. */
 #include <config.h>
 
-#include "range.h"
+#include "disk/range.h"
 #include "test.h"
 
 static void

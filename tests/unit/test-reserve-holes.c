@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Indexes below the highest in use that nobody uses: how common/reserve.c
+/* Indexes below the highest in use that nobody uses: how common/commit/reserve.c
  * cleans them, and which blocks are to be moved there.
  */
 #include <config.h>
 
 #include <errno.h>
 
-#include "checked.h"
+#include "base/checked.h"
 #include "reserve-checks.h"
 
 /* An image with blocks 0... at these indexes, full of old bytes. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Indexes that may be used at once: common/reserve.c.  What becomes of them
+/* Indexes that may be used at once: common/commit/reserve.c.  What becomes of them
  * in a whole session is in test-commit.c, holes in test-reserve-holes.c.
  */
 #include <config.h>

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What is in the file at every moment of a session and when it has ended:
- * how far the count is ahead, and holes.  common/commit.c, reserve.c and
+ * how far the count is ahead, and holes.  common/commit/commit.c, reserve.c and
  * move.c, through vdi.h.
  */
 #include <config.h>
 
 #include <errno.h>
 
-#include "bytes.h"
-#include "checked.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 #include "disk-in-memory.h"
 
 #define B 512

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
+#include "find/sightings.h"
 #include "image.h"
-#include "sightings.h"
 
 #define MANY 5000               /* more than there are buckets */
 

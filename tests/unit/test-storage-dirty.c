@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* storage-dirty.c: what is written before a sync, and that each sync of a
+/* storage/dirty.c: what is written before a sync, and that each sync of a
  * file does it.
  */
 #include <config.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "file-checks.h"
-#include "storage-dirty.h"
+#include "storage/dirty.h"
 #include "tmpdir.h"
 
 /* The linker puts these in the place of the system's (Makefile.am). */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* storage-file.c on real files, a FIFO, a directory and, where this
+/* storage/local.c on real files, a FIFO, a directory and, where this
  * machine lets us have one, a block device.
  */
 #include <config.h>

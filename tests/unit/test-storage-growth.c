@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* How long a file may become, and what that costs: storage-file.c. */
+/* How long a file may become, and what that costs: storage/local.c. */
 #include <config.h>
 
 #include <errno.h>

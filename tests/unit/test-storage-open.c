@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* storage-open.c and what storage-file.c makes of it: a file is opened for
+/* storage/open.c and what storage/local.c makes of it: a file is opened for
  * writing only when it must be, and it stays the same file; a new file
  * is nobody else's, and nobody else's is touched.  With and without O_TMPFILE
  * and /proc.

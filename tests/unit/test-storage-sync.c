@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* storage-sync.c: one that fails is told to all that were under way and to
+/* storage/sync.c: one that fails is told to all that were under way and to
  * all that come, nobody waits for what began later, and durable writes
  * wait for nobody.
  */
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "child.h"
-#include "storage-sync.h"
+#include "storage/sync.h"
 #include "test.h"
 #include "tmpdir.h"
 

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/types.h>
 
-#include "error.h"
-#include "storage.h"
+#include "base/error.h"
+#include "storage/storage.h"
 #include "test.h"
 
 /* What the next calls answer: at most so many bytes, or, if negative,

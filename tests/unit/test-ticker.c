@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The thread that works ahead and cleans up: common/ticker.c; and
+/* The thread that works ahead and cleans up: common/disk/ticker.c; and
  * writes and flushes of many threads at once, for ThreadSanitizer.
  */
 #include <config.h>
@@ -8,9 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ticker.h"
-#include "chain.h"
 #include "disk-in-memory.h"
+#include "disk/disk.h"
+#include "disk/ticker.h"
 
 #define B 4096
 #define N 4096

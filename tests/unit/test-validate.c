@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* format.c: every check of a header at its limits (vdi-format.md 3.1,
+/* header.c: every check of a header at its limits (vdi-format.md 3.1,
  * 3.3), and that what is accepted can be computed with.
  */
 #include <config.h>
@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "format.h"
+#include "base/bytes.h"
 #include "headers.h"
+#include "image/header.h"
 #include "test.h"
 
 /* Every check, at its limits.  The base is the header of
@@ -186,7 +186,7 @@ static const struct row rows[] = {
   { 0, { { 0 } }, 431, "length is 431", " 2097153 bytes are missing" },
 };
 
-/* vdi-format.md promises nothing of sums; format.h does. */
+/* vdi-format.md promises nothing of sums; header.h does. */
 static void
 check_arithmetic (const struct vdi_header *h)
 {

@@ -8,8 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "chain.h"
 #include "disk-in-memory.h"
+#include "disk/disk.h"
 
 #define B 4096
 #define N 64

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Writing, zeroing, trimming and FUA of one image: common/write.c. */
+/* Writing, zeroing, trimming and FUA of one image: common/disk/write.c. */
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* xml.c and machine-xml.c with machine files that are broken, hostile, or
+/* xml.c and vbox/machine.c with machine files that are broken, hostile, or
  * no such thing: one clear error, in bounded memory, nothing printed,
  * nothing else opened.
  */
@@ -11,9 +11,9 @@
 #include <sys/resource.h>
 
 #include "image.h"
-#include "machine-xml.h"
+#include "vbox/machine.h"
+#include "vbox/xml.h"
 #include "vdi.h"
-#include "xml.h"
 
 static struct vdi_error error;
 

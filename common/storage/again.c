@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The file opened again: see storage/again.h. */
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "storage/again.h"
+#include "storage/open.h"
+
+void
+again_init (struct again *a)
+{
+  pthread_condattr_t attr;
+
+  *a = (struct again) { .open = 0 };
+  pthread_mutex_init (&a->lock, NULL);
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (&a->changed, &attr);
+  pthread_condattr_destroy (&attr);
+}
+
+void
+again_destroy (struct again *a)
+{
+  pthread_cond_destroy (&a->changed);
+  pthread_mutex_destroy (&a->lock);
+}
+
+static void
+end (struct again *a)
+{
+  pthread_mutex_lock (&a->lock);
+  if (--a->open == 0)
+    pthread_cond_broadcast (&a->changed);
+  pthread_mutex_unlock (&a->lock);
+}
+
+int
+again_open (struct again *a, int fd, int flags)
+{
+  int own, err;
+
+  pthread_mutex_lock (&a->lock);
+  while (a->alone)
+    pthread_cond_wait (&a->changed, &a->lock);
+  a->open++;
+  pthread_mutex_unlock (&a->lock);
+
+  own = open_again (fd, flags);
+  if (own == -1) {
+    err = errno;
+    end (a);
+    errno = err;
+  }
+  return own;
+}
+
+void
+again_close (struct again *a, int own)
+{
+  const int err = errno;
+
+  close (own);
+  end (a);
+  errno = err;
+}
+
+bool
+again_begin_alone (struct again *a, unsigned ms)
+{
+  struct timespec until;
+  bool r;
+
+  pthread_mutex_lock (&a->lock);
+  a->alone = true;
+  if (a->open > 0) {
+    until = clock_in_ms (ms);
+    while (a->open > 0 &&
+           pthread_cond_timedwait (&a->changed, &a->lock, &until) == 0)
+      ;
+  }
+  r = a->open == 0;
+  pthread_mutex_unlock (&a->lock);
+  if (!r)
+    again_end_alone (a);
+  return r;
+}
+
+void
+again_end_alone (struct again *a)
+{
+  pthread_mutex_lock (&a->lock);
+  a->alone = false;
+  pthread_cond_broadcast (&a->changed);
+  pthread_mutex_unlock (&a->lock);
+}

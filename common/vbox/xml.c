@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Reading XML carefully: see xml.h.
+ *
+ * libxml2 calls us at each element (SAX), so that no tree is built and
+ * we are asked before anything is nested too deep.  Its own limits must
+ * be off (XML_PARSE_HUGE), because the snapshots and differencing images
+ * that VirtualBox allows nest deeper than they do; ours take their place:
+ * XML_MAX_BYTES, XML_MAX_DEPTH, MAX_ATTRIBUTES, MAX_NAMESPACES, and no
+ * DOCTYPE, hence no entities.
+ */
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <libxml/parser.h>
+#include <libxml/xmlerror.h>
+
+#include "base/checked.h"
+#include "vbox/xml.h"
+
+/* The time libxml2 takes grows with the square of these. */
+#define MAX_ATTRIBUTES 1000     /* of one element */
+#define MAX_NAMESPACES 1000     /* declared in the whole file */
+
+struct xml {
+  const char *filename;
+  xmlParserCtxtPtr ctxt;
+  xml_start_fn start;
+  void *opaque;
+  unsigned namespaces;          /* declared so far */
+  size_t depth;                 /* of the innermost open element */
+  bool failed;                  /* then *error is set... */
+  long failed_at;               /* ...about here, in bytes */
+  struct vdi_error *error;
+};
+
+/* As SAX gives them: name, prefix, namespace, start, end of each. */
+struct xml_attributes {
+  const xmlChar **values;
+  int nr;
+};
+
+void
+xml_fail (struct xml *x, const char *fs, ...)
+{
+  char text[VDI_ERROR_MAX];
+  va_list args;
+
+  if (x->failed)
+    return;
+  va_start (args, fs);
+  vsnprintf (text, sizeof text, fs, args);
+  va_end (args);
+  vdi_set_error (x->error, EINVAL, "%s: line %d: %s", x->filename,
+                 x->ctxt->input ? x->ctxt->input->line : 0, text);
+  x->failed = true;
+  x->failed_at = xmlByteConsumed (x->ctxt);
+  xmlStopParser (x->ctxt);
+}
+
+void
+xml_fail_memory (struct xml *x)
+{
+  if (x->failed)
+    return;
+  xml_fail (x, "out of memory");
+  x->error->err = ENOMEM;
+}
+
+bool
+xml_failed (const struct xml *x)
+{
+  return x->failed;
+}
+
+/* An ampersand comes as "&#38;" from libxml2 when entities are off. */
+char *
+xml_attribute (struct xml *x, const struct xml_attributes *a,
+               const char *name)
+{
+  const char *from, *end;
+  char *value, *to;
+  int i;
+
+  for (i = 0; i < a->nr; ++i)
+    if (strcmp ((const char *) a->values[5 * i], name) == 0)
+      break;
+  if (i == a->nr || x->failed)
+    return NULL;
+  from = (const char *) a->values[5 * i + 3];
+  end = (const char *) a->values[5 * i + 4];
+  value = to = malloc (end - from + 1);
+  if (value == NULL) {
+    xml_fail_memory (x);
+    return NULL;
+  }
+  while (from < end) {
+    *to++ = *from;
+    if (end - from >= 5 && memcmp (from, "&#38;", 5) == 0)
+      from += 5;
+    else
+      from++;
+  }
+  *to = '\0';
+  return value;
+}
+
+/*------------------------------------------------------------------*/
+/* What libxml2 calls */
+
+static void
+on_start (void *opaque, const xmlChar *name, const xmlChar *prefix,
+          const xmlChar *uri, int nr_namespaces, const xmlChar **namespaces,
+          int nr_attributes, int nr_defaulted, const xmlChar **attributes)
+{
+  struct xml *x = opaque;
+  struct xml_attributes a = { attributes, nr_attributes };
+
+  (void) prefix;
+  (void) uri;
+  (void) namespaces;
+  (void) nr_defaulted;
+  if (x->failed)
+    return;
+  x->namespaces += nr_namespaces;
+  if (x->namespaces > MAX_NAMESPACES)
+    xml_fail (x, "there are more than %d declarations of namespaces",
+              MAX_NAMESPACES);
+  else if (x->depth == XML_MAX_DEPTH)
+    xml_fail (x, "elements are nested deeper than %d", XML_MAX_DEPTH);
+  else
+    x->start (x->opaque, x, ++x->depth, (const char *) name, &a);
+}
+
+static void
+on_end (void *opaque, const xmlChar *name, const xmlChar *prefix,
+        const xmlChar *uri)
+{
+  struct xml *x = opaque;
+
+  (void) name;
+  (void) prefix;
+  (void) uri;
+  if (!x->failed)
+    x->depth--;
+}
+
+/* At "<!DOCTYPE", before any of its declarations is looked at. */
+static void
+on_doctype (void *opaque, const xmlChar *name, const xmlChar *external,
+            const xmlChar *system)
+{
+  (void) name;
+  (void) external;
+  (void) system;
+  xml_fail (opaque, "there is a DOCTYPE, which VirtualBox never writes");
+}
+
+#if LIBXML_VERSION >= 21200
+static void
+on_error (void *opaque, const xmlError *e)
+#else
+static void
+on_error (void *opaque, xmlError *e)
+#endif
+{
+  struct xml *x = opaque;
+
+  if (e == NULL || e->level != XML_ERR_FATAL)
+    return;
+  if (e->code == XML_ERR_NO_MEMORY)
+    xml_fail_memory (x);
+  else {
+    const char *text = e->message ? e->message : "not well-formed XML";
+
+    xml_fail (x, "%.*s", (int) MIN (strcspn (text, "\n"), 200), text);
+  }
+}
+
+/*------------------------------------------------------------------*/
+/* The file */
+
+/* Without this check libxml2 would guess at other encodings. */
+static bool
+looks_like_xml (const char *data, size_t size)
+{
+  const char *p = data;
+
+  if (strncmp (p, "\xef\xbb\xbf", 3) == 0)
+    p += 3;
+  p += strspn (p, " \t\r\n");
+  return *p == '<' && strlen (p) == size - (p - data);
+}
+
+static bool
+holds (const char *data, size_t size, const char *text)
+{
+  return memmem (data, size, text, strlen (text)) != NULL;
+}
+
+/* After a crash a file may be empty, cut short or in part zeros.  True, and
+ * why says so, if it looks like that.
+ */
+static bool
+look_for_loss (const char *data, size_t size, char *why, size_t why_size)
+{
+  const size_t length = strlen (data);
+  size_t end = size;
+
+  while (end > 0 && data[end - 1] == '\0')
+    end--;
+  if (size == 0)
+    snprintf (why, why_size, "is empty");
+  else if (end == 0)
+    snprintf (why, why_size, "holds nothing but %zu bytes of zeros", size);
+  else if (!holds (data, size, "<VirtualBox") &&
+           !holds (data, size, "</VirtualBox>"))
+    return false;
+  else if (length < size)
+    snprintf (why, why_size, "holds zeros instead of text from byte %zu on",
+              length);
+  else if (!holds (data, size, "</VirtualBox>"))
+    snprintf (why, why_size, "ends too early, after %zu bytes", size);
+  else
+    return false;
+  return true;
+}
+
+/* Where the last tag begins, which is what a cut goes through. */
+static long
+last_tag (const char *data)
+{
+  const char *p = strrchr (data, '<');
+
+  return p != NULL ? p - data : 0;
+}
+
+/* Elements with very many attributes are refused before libxml2 sees
+ * them.  As it stops at the first mistake, only well-formed files need
+ * to be understood here.
+ */
+static bool
+too_many_attributes (const char *p)
+{
+  while ((p = strchr (p, '<')) != NULL) {
+    const char *end = NULL;
+    unsigned n = 0;
+
+    if (strncmp (p, "<!--", 4) == 0)
+      end = strstr (p + 4, "-->");
+    else if (strncmp (p, "<![CDATA[", 9) == 0)
+      end = strstr (p + 9, "]]>");
+    else if (strncmp (p, "<?", 2) == 0)
+      end = strstr (p + 2, "?>");
+    else
+      for (++p; (p = strpbrk (p, "\"'>")) != NULL; ++p) {
+        if (*p == '>') {
+          end = p;
+          break;
+        }
+        if (++n > MAX_ATTRIBUTES)
+          return true;
+        p = strchr (p + 1, *p);
+        if (p == NULL)
+          break;
+      }
+    if (end == NULL)
+      return false;
+    p = end;
+  }
+  return false;
+}
+
+/* As many bytes as there are, up to size; -1 and errno. */
+static ssize_t
+read_up_to (int fd, char *data, size_t size)
+{
+  size_t have = 0;
+  ssize_t n;
+
+  while (have < size) {
+    n = read (fd, data + have, size - have);
+    if (n == 0)
+      break;
+    if (n > 0)
+      have += n;
+    else if (errno != EINTR)
+      return -1;
+  }
+  return have;
+}
+
+/* The whole file, with a NUL behind it. */
+static char *
+read_file (const char *filename, size_t *size, struct vdi_error *error)
+{
+  struct stat st;
+  char *data = NULL;
+  ssize_t have;
+  int fd = -1;
+
+  /* Opening a FIFO would wake up its writer. */
+  if (stat (filename, &st) == 0 && !S_ISREG (st.st_mode)) {
+    vdi_set_error (error, EINVAL, "%s: is not a file, %s", filename,
+                   S_ISDIR (st.st_mode)
+                   ? "but a directory: name the .vbox file in it"
+                   : "as the .vbox file of a VirtualBox machine is");
+    return NULL;
+  }
+  fd = open (filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd == -1 || fstat (fd, &st) == -1)
+    goto fail;
+  if (st.st_size > XML_MAX_BYTES) {
+    close (fd);
+    vdi_set_error (error, EINVAL, "%s: is longer than %d MiB, as the .vbox "
+                   "file of a VirtualBox machine never is", filename,
+                   XML_MAX_BYTES >> 20);
+    return NULL;
+  }
+  data = malloc (st.st_size + 1);
+  if (data == NULL)
+    goto fail;
+  have = read_up_to (fd, data, st.st_size);
+  if (have == -1)
+    goto fail;
+  close (fd);
+  data[have] = '\0';
+  *size = have;
+  return data;
+
+ fail:
+  vdi_set_errno (error, errno, "%s", filename);
+  if (fd != -1)
+    close (fd);
+  free (data);
+  return NULL;
+}
+
+static int
+parse (struct xml *x, const char *data, size_t size)
+{
+  xmlSAXHandler sax = {
+    .initialized = XML_SAX2_MAGIC,
+    .startElementNs = on_start,
+    .endElementNs = on_end,
+    .internalSubset = on_doctype,
+    .serror = on_error,
+  };
+
+  x->ctxt = xmlCreatePushParserCtxt (&sax, x, NULL, 0, NULL);
+  if (x->ctxt == NULL)
+    return vdi_set_errno (x->error, ENOMEM, "%s", x->filename);
+  /* Whatever encoding it claims: VirtualBox writes UTF-8 only. */
+  xmlCtxtUseOptions (x->ctxt, XML_PARSE_NONET | XML_PARSE_HUGE |
+                              XML_PARSE_IGNORE_ENC);
+  /* All at once: in pieces it would look for the end of a long element
+   * again and again.
+   */
+  xmlParseChunk (x->ctxt, data, (int) size, 1);
+  if (!x->failed && !x->ctxt->wellFormed)
+    xml_fail (x, "not well-formed XML");
+  if (x->ctxt->myDoc != NULL)
+    xmlFreeDoc (x->ctxt->myDoc);
+  xmlFreeParserCtxt (x->ctxt);
+  return x->failed ? -1 : 0;
+}
+
+int
+xml_read (const char *filename, xml_start_fn start, void *opaque,
+          struct vdi_error *error)
+{
+  struct xml x = {
+    .filename = filename, .start = start, .opaque = opaque, .error = error
+  };
+  size_t size;
+  char *data = read_file (filename, &size, error), lost[100];
+  int r;
+
+  if (data == NULL)
+    return -1;
+  if (!looks_like_xml (data, size))
+    r = vdi_set_error (error, EINVAL, "%s: is not XML in UTF-8, as the "
+                       ".vbox file of a VirtualBox machine is", filename);
+  else if (too_many_attributes (data))
+    r = vdi_set_error (error, EINVAL, "%s: an element has more than %d "
+                       "attributes", filename, MAX_ATTRIBUTES);
+  else
+    r = parse (&x, data, size);
+  /* What is said of a place long before the end is what matters. */
+  if (r == -1 && error->err == EINVAL &&
+      (x.failed_at == 0 || x.failed_at >= last_tag (data)) &&
+      look_for_loss (data, size, lost, sizeof lost))
+    vdi_set_error (error, EINVAL, "%s: %s, as after a crash or on a full disk: "
+                   "it cannot be read as the .vbox file of a machine",
+                   filename, lost);
+  free (data);
+  return r;
+}
