@@ -6,7 +6,11 @@
 #   test-mutants.sh [NAME...]
 #
 # mutants/NAME.patch says what the fault is and puts it into a copy of the
-# core, of which Makefile.am makes a program (mutant.c).
+# core, of which Makefile.am makes a program (mutant.c).  To add one:
+#
+#   git diff -U2 common/ >tests/crash/mutants/NAME.patch
+#
+# with a sentence in front of it that says what the fault is.
 
 patches=${0%/*}/mutants
 
@@ -47,7 +51,7 @@ for name in "$@"; do
                $((us / 100000 % 10)) "$how"
     else
         printf '%-26s NOT CAUGHT: %s\n' "$name" \
-               "$(sed '/^---/,$d' "$patches/$name.patch")"
+               "$(sed '/^diff/,$d; /^---/,$d' "$patches/$name.patch")"
     fi
 done
 echo "mutation score: $caught of $#"
