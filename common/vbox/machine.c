@@ -88,10 +88,9 @@ grow (struct reader *r, void **array, size_t nr, size_t size)
 /* Attributes */
 
 static char *
-get_or (struct reader *r, const struct xml_attributes *a, const char *name,
-        const char *otherwise)
+get_or (struct reader *r, const char *name, const char *otherwise)
 {
-  char *value = xml_attribute (r->xml, a, name);
+  char *value = xml_attribute (r->xml, name);
 
   if (value == NULL && !xml_failed (r->xml)) {
     value = strdup (otherwise);
@@ -102,9 +101,9 @@ get_or (struct reader *r, const struct xml_attributes *a, const char *name,
 }
 
 static bool
-get_true (struct reader *r, const struct xml_attributes *a, const char *name)
+get_true (struct reader *r, const char *name)
 {
-  char *value = xml_attribute (r->xml, a, name);
+  char *value = xml_attribute (r->xml, name);
   bool is_true = value != NULL && strcasecmp (value, "true") == 0;
 
   free (value);
@@ -112,9 +111,9 @@ get_true (struct reader *r, const struct xml_attributes *a, const char *name)
 }
 
 static bool
-get_present (struct reader *r, const struct xml_attributes *a, const char *name)
+get_present (struct reader *r, const char *name)
 {
-  char *value = xml_attribute (r->xml, a, name);
+  char *value = xml_attribute (r->xml, name);
   bool present = value != NULL && value[0] != '\0';
 
   free (value);
@@ -122,10 +121,9 @@ get_present (struct reader *r, const struct xml_attributes *a, const char *name)
 }
 
 static void
-get_uuid (struct reader *r, const struct xml_attributes *a, const char *element,
-          struct vdi_uuid *uuid)
+get_uuid (struct reader *r, const char *element, struct vdi_uuid *uuid)
 {
-  char *value = xml_attribute (r->xml, a, "uuid");
+  char *value = xml_attribute (r->xml, "uuid");
 
   if (value == NULL)
     xml_fail (r->xml, "%s has no uuid", element);
@@ -136,9 +134,9 @@ get_uuid (struct reader *r, const struct xml_attributes *a, const char *element,
 }
 
 static unsigned
-get_port (struct reader *r, const struct xml_attributes *a, const char *name)
+get_port (struct reader *r, const char *name)
 {
-  char *value = xml_attribute (r->xml, a, name), *end;
+  char *value = xml_attribute (r->xml, name), *end;
   unsigned long n = 0;
 
   if (value != NULL) {
@@ -170,25 +168,23 @@ add_state (struct reader *r)
 }
 
 static void
-enter_machine (struct reader *r, struct level *level,
-               const struct xml_attributes *a)
+enter_machine (struct reader *r, struct level *level)
 {
   if (r->seen_machine) {
     xml_fail (r->xml, "there is a second Machine");
     return;
   }
   r->seen_machine = true;
-  r->m->name = get_or (r, a, "name", "without a name");
-  r->m->snapshot_folder = get_or (r, a, "snapshotFolder", "Snapshots");
-  r->m->aborted = get_true (r, a, "aborted");
+  r->m->name = get_or (r, "name", "without a name");
+  r->m->snapshot_folder = get_or (r, "snapshotFolder", "Snapshots");
+  r->m->aborted = get_true (r, "aborted");
   level->state = add_state (r);
   if (!xml_failed (r->xml))
-    r->m->states[level->state].has_memory = get_present (r, a, "stateFile");
+    r->m->states[level->state].has_memory = get_present (r, "stateFile");
 }
 
 static void
-enter_snapshot (struct reader *r, struct level *level,
-                const struct xml_attributes *a)
+enter_snapshot (struct reader *r, struct level *level)
 {
   struct machine_state *state;
 
@@ -196,14 +192,13 @@ enter_snapshot (struct reader *r, struct level *level,
   if (xml_failed (r->xml))
     return;
   state = &r->m->states[level->state];
-  get_uuid (r, a, "Snapshot", &state->uuid);
-  state->name = get_or (r, a, "name", "");
-  state->has_memory = get_present (r, a, "stateFile");
+  get_uuid (r, "Snapshot", &state->uuid);
+  state->name = get_or (r, "name", "");
+  state->has_memory = get_present (r, "stateFile");
 }
 
 static void
-enter_hard_disk (struct reader *r, struct level *level,
-                 const struct xml_attributes *a)
+enter_hard_disk (struct reader *r, struct level *level)
 {
   struct machine *m = r->m;
   void *images = m->images;
@@ -215,17 +210,16 @@ enter_hard_disk (struct reader *r, struct level *level,
   image = &m->images[m->nr_images];
   image->parent = level->image;
   level->image = m->nr_images++;
-  get_uuid (r, a, "HardDisk", &image->uuid);
-  image->location = get_or (r, a, "location", "");
-  image->format = xml_attribute (r->xml, a, "format");
-  image->type = xml_attribute (r->xml, a, "type");
+  get_uuid (r, "HardDisk", &image->uuid);
+  image->location = get_or (r, "location", "");
+  image->format = xml_attribute (r->xml, "format");
+  image->type = xml_attribute (r->xml, "type");
 }
 
 static void
-enter_property (struct reader *r, const struct level *level,
-                const struct xml_attributes *a)
+enter_property (struct reader *r, const struct level *level)
 {
-  char *name = xml_attribute (r->xml, a, "name");
+  char *name = xml_attribute (r->xml, "name");
 
   if (name != NULL && (strcmp (name, "CRYPT/KeyStore") == 0 ||
                        strcmp (name, "CRYPT/KeyId") == 0))
@@ -234,20 +228,18 @@ enter_property (struct reader *r, const struct level *level,
 }
 
 static void
-enter_device (struct reader *r, struct level *level,
-              const struct xml_attributes *a)
+enter_device (struct reader *r, struct level *level)
 {
-  char *type = xml_attribute (r->xml, a, "type");
+  char *type = xml_attribute (r->xml, "type");
 
   level->is_disk = type != NULL && strcmp (type, "HardDisk") == 0;
-  level->port = get_port (r, a, "port");
-  level->device = get_port (r, a, "device");
+  level->port = get_port (r, "port");
+  level->device = get_port (r, "device");
   free (type);
 }
 
 static void
-enter_image (struct reader *r, const struct level *level,
-             const struct xml_attributes *a)
+enter_image (struct reader *r, const struct level *level)
 {
   struct machine_state *state = &r->m->states[level->state];
   struct machine_attachment *disk;
@@ -260,34 +252,33 @@ enter_image (struct reader *r, const struct level *level,
   disk = &state->disks[state->nr_disks++];
   disk->port = level->port;
   disk->device = level->device;
-  get_uuid (r, a, "Image", &disk->image);
+  get_uuid (r, "Image", &disk->image);
   disk->controller = strdup (r->controller ? r->controller : "");
   if (disk->controller == NULL)
     xml_fail_memory (r->xml);
 }
 
 static void
-enter (struct reader *r, struct level *level, const struct xml_attributes *a)
+enter (struct reader *r, struct level *level)
 {
   switch (level->kind) {
-  case MACHINE: enter_machine (r, level, a); break;
-  case SNAPSHOT: enter_snapshot (r, level, a); break;
-  case HARD_DISK: enter_hard_disk (r, level, a); break;
-  case PROPERTY: enter_property (r, level, a); break;
+  case MACHINE: enter_machine (r, level); break;
+  case SNAPSHOT: enter_snapshot (r, level); break;
+  case HARD_DISK: enter_hard_disk (r, level); break;
+  case PROPERTY: enter_property (r, level); break;
   case CONTROLLER:
     free (r->controller);
-    r->controller = get_or (r, a, "name", "");
+    r->controller = get_or (r, "name", "");
     break;
-  case DEVICE: enter_device (r, level, a); break;
-  case IMAGE: enter_image (r, level, a); break;
+  case DEVICE: enter_device (r, level); break;
+  case IMAGE: enter_image (r, level); break;
   case ENCRYPTED: r->encrypted = true; break;
   default: break;
   }
 }
 
 static void
-on_start (void *opaque, struct xml *x, size_t depth, const char *name,
-          const struct xml_attributes *a)
+on_start (void *opaque, struct xml *x, size_t depth, const char *name)
 {
   struct reader *r = opaque;
   struct level *level = &r->levels[depth];
@@ -303,7 +294,7 @@ on_start (void *opaque, struct xml *x, size_t depth, const char *name,
     level->kind = OTHER;
   else {
     level->kind = elements[i].kind;
-    enter (r, level, a);
+    enter (r, level);
   }
 }
 

@@ -7,6 +7,12 @@
  * that VirtualBox allows nest deeper than they do; ours take their place:
  * XML_MAX_BYTES, XML_MAX_DEPTH, MAX_ATTRIBUTES, MAX_NAMESPACES, and no
  * DOCTYPE, hence no entities.
+ *
+ * Its xmlTextReader would be less to write, but takes time in the square
+ * of the length of a tag or comment: it hands the file on in pieces of 512
+ * bytes, and at each libxml2 2.9 looks again for the end from the beginning
+ * (16 MiB: minutes).  It also follows the declarations of a DOCTYPE before
+ * it says that there is one.
  */
 #include <config.h>
 
@@ -34,17 +40,12 @@ struct xml {
   xmlParserCtxtPtr ctxt;
   xml_start_fn start;
   void *opaque;
+  const xmlChar **attributes;   /* of the element that is told: name,... */
+  int nr_attributes;            /* ...prefix, namespace, start, end of each */
   unsigned namespaces;          /* declared so far */
-  size_t depth;                 /* of the innermost open element */
   bool failed;                  /* then *error is set... */
   long failed_at;               /* ...about here, in bytes */
   struct vdi_error *error;
-};
-
-/* As SAX gives them: name, prefix, namespace, start, end of each. */
-struct xml_attributes {
-  const xmlChar **values;
-  int nr;
 };
 
 void
@@ -80,35 +81,21 @@ xml_failed (const struct xml *x)
   return x->failed;
 }
 
-/* An ampersand comes as "&#38;" from libxml2 when entities are off. */
 char *
-xml_attribute (struct xml *x, const struct xml_attributes *a,
-               const char *name)
+xml_attribute (struct xml *x, const char *name)
 {
-  const char *from, *end;
-  char *value, *to;
+  const xmlChar **a = x->attributes;
+  char *value;
   int i;
 
-  for (i = 0; i < a->nr; ++i)
-    if (strcmp ((const char *) a->values[5 * i], name) == 0)
+  for (i = 0; i < x->nr_attributes; ++i, a += 5)
+    if (strcmp ((const char *) a[0], name) == 0)
       break;
-  if (i == a->nr || x->failed)
+  if (i == x->nr_attributes || x->failed)
     return NULL;
-  from = (const char *) a->values[5 * i + 3];
-  end = (const char *) a->values[5 * i + 4];
-  value = to = malloc (end - from + 1);
-  if (value == NULL) {
+  value = strndup ((const char *) a[3], a[4] - a[3]);
+  if (value == NULL)
     xml_fail_memory (x);
-    return NULL;
-  }
-  while (from < end) {
-    *to++ = *from;
-    if (end - from >= 5 && memcmp (from, "&#38;", 5) == 0)
-      from += 5;
-    else
-      from++;
-  }
-  *to = '\0';
   return value;
 }
 
@@ -121,35 +108,22 @@ on_start (void *opaque, const xmlChar *name, const xmlChar *prefix,
           int nr_attributes, int nr_defaulted, const xmlChar **attributes)
 {
   struct xml *x = opaque;
-  struct xml_attributes a = { attributes, nr_attributes };
+  const int depth = x->ctxt->nameNr + 1;
 
   (void) prefix;
   (void) uri;
   (void) namespaces;
   (void) nr_defaulted;
-  if (x->failed)
-    return;
+  x->attributes = attributes;
+  x->nr_attributes = nr_attributes;
   x->namespaces += nr_namespaces;
   if (x->namespaces > MAX_NAMESPACES)
     xml_fail (x, "there are more than %d declarations of namespaces",
               MAX_NAMESPACES);
-  else if (x->depth == XML_MAX_DEPTH)
+  else if (depth > XML_MAX_DEPTH)
     xml_fail (x, "elements are nested deeper than %d", XML_MAX_DEPTH);
-  else
-    x->start (x->opaque, x, ++x->depth, (const char *) name, &a);
-}
-
-static void
-on_end (void *opaque, const xmlChar *name, const xmlChar *prefix,
-        const xmlChar *uri)
-{
-  struct xml *x = opaque;
-
-  (void) name;
-  (void) prefix;
-  (void) uri;
-  if (!x->failed)
-    x->depth--;
+  else if (!x->failed)
+    x->start (x->opaque, x, depth, (const char *) name);
 }
 
 /* At "<!DOCTYPE", before any of its declarations is looked at. */
@@ -172,16 +146,12 @@ on_error (void *opaque, xmlError *e)
 #endif
 {
   struct xml *x = opaque;
+  const char *text = e->message ? e->message : "not well-formed XML";
 
-  if (e == NULL || e->level != XML_ERR_FATAL)
-    return;
   if (e->code == XML_ERR_NO_MEMORY)
     xml_fail_memory (x);
-  else {
-    const char *text = e->message ? e->message : "not well-formed XML";
-
+  else if (e->level == XML_ERR_FATAL)
     xml_fail (x, "%.*s", (int) MIN (strcspn (text, "\n"), 200), text);
-  }
 }
 
 /*------------------------------------------------------------------*/
@@ -233,15 +203,6 @@ look_for_loss (const char *data, size_t size, char *why, size_t why_size)
   return true;
 }
 
-/* Where the last tag begins, which is what a cut goes through. */
-static long
-last_tag (const char *data)
-{
-  const char *p = strrchr (data, '<');
-
-  return p != NULL ? p - data : 0;
-}
-
 /* Elements with very many attributes are refused before libxml2 sees
  * them.  As it stops at the first mistake, only well-formed files need
  * to be understood here.
@@ -278,32 +239,13 @@ too_many_attributes (const char *p)
   return false;
 }
 
-/* As many bytes as there are, up to size; -1 and errno. */
-static ssize_t
-read_up_to (int fd, char *data, size_t size)
-{
-  size_t have = 0;
-  ssize_t n;
-
-  while (have < size) {
-    n = read (fd, data + have, size - have);
-    if (n == 0)
-      break;
-    if (n > 0)
-      have += n;
-    else if (errno != EINTR)
-      return -1;
-  }
-  return have;
-}
-
 /* The whole file, with a NUL behind it. */
 static char *
 read_file (const char *filename, size_t *size, struct vdi_error *error)
 {
   struct stat st;
   char *data = NULL;
-  ssize_t have;
+  ssize_t n = -1;
   int fd = -1;
 
   /* Opening a FIFO would wake up its writer. */
@@ -316,29 +258,27 @@ read_file (const char *filename, size_t *size, struct vdi_error *error)
   }
   fd = open (filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd == -1 || fstat (fd, &st) == -1)
-    goto fail;
-  if (st.st_size > XML_MAX_BYTES) {
-    close (fd);
+    vdi_set_errno (error, errno, "%s", filename);
+  else if (st.st_size > XML_MAX_BYTES)
     vdi_set_error (error, EINVAL, "%s: is longer than %d MiB, as the .vbox "
                    "file of a VirtualBox machine never is", filename,
                    XML_MAX_BYTES >> 20);
-    return NULL;
+  else if ((data = malloc (st.st_size + 1)) == NULL)
+    vdi_set_errno (error, ENOMEM, "%s", filename);
+  else {
+    for (*size = 0; (n = read (fd, data + *size, st.st_size - *size)) != 0; )
+      if (n > 0)
+        *size += n;
+      else if (errno != EINTR) {
+        vdi_set_errno (error, errno, "%s", filename);
+        break;
+      }
+    data[*size] = '\0';
   }
-  data = malloc (st.st_size + 1);
-  if (data == NULL)
-    goto fail;
-  have = read_up_to (fd, data, st.st_size);
-  if (have == -1)
-    goto fail;
-  close (fd);
-  data[have] = '\0';
-  *size = have;
-  return data;
-
- fail:
-  vdi_set_errno (error, errno, "%s", filename);
   if (fd != -1)
     close (fd);
+  if (n == 0)
+    return data;
   free (data);
   return NULL;
 }
@@ -349,27 +289,31 @@ parse (struct xml *x, const char *data, size_t size)
   xmlSAXHandler sax = {
     .initialized = XML_SAX2_MAGIC,
     .startElementNs = on_start,
-    .endElementNs = on_end,
     .internalSubset = on_doctype,
     .serror = on_error,
   };
 
   x->ctxt = xmlCreatePushParserCtxt (&sax, x, NULL, 0, NULL);
   if (x->ctxt == NULL)
-    return vdi_set_errno (x->error, ENOMEM, "%s", x->filename);
-  /* Whatever encoding it claims: VirtualBox writes UTF-8 only. */
-  xmlCtxtUseOptions (x->ctxt, XML_PARSE_NONET | XML_PARSE_HUGE |
-                              XML_PARSE_IGNORE_ENC);
-  /* All at once: in pieces it would look for the end of a long element
-   * again and again.
-   */
-  xmlParseChunk (x->ctxt, data, (int) size, 1);
-  if (!x->failed && !x->ctxt->wellFormed)
-    xml_fail (x, "not well-formed XML");
-  if (x->ctxt->myDoc != NULL)
-    xmlFreeDoc (x->ctxt->myDoc);
-  xmlFreeParserCtxt (x->ctxt);
-  return x->failed ? -1 : 0;
+    vdi_set_errno (x->error, ENOMEM, "%s", x->filename);
+  else {
+    /* XML_PARSE_NOENT: &amp; in attributes comes decoded, too.
+     * XML_PARSE_IGNORE_ENC: whatever it claims, VirtualBox writes UTF-8
+     * only.
+     */
+    xmlCtxtUseOptions (x->ctxt, XML_PARSE_NONET | XML_PARSE_HUGE |
+                                XML_PARSE_NOENT | XML_PARSE_IGNORE_ENC);
+    /* All at once: in pieces it would look for the end of a long element
+     * again and again.
+     */
+    xmlParseChunk (x->ctxt, data, (int) size, 1);
+    if (!x->ctxt->wellFormed)
+      xml_fail (x, "not well-formed XML");
+    if (x->ctxt->myDoc != NULL)
+      xmlFreeDoc (x->ctxt->myDoc);
+    xmlFreeParserCtxt (x->ctxt);
+  }
+  return x->ctxt == NULL || x->failed ? -1 : 0;
 }
 
 int
@@ -380,7 +324,7 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
     .filename = filename, .start = start, .opaque = opaque, .error = error
   };
   size_t size;
-  char *data = read_file (filename, &size, error), lost[100];
+  char *data = read_file (filename, &size, error), *last, lost[100];
   int r;
 
   if (data == NULL)
@@ -393,9 +337,12 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
                        "attributes", filename, MAX_ATTRIBUTES);
   else
     r = parse (&x, data, size);
-  /* What is said of a place long before the end is what matters. */
+  /* What is said of a place before the last tag, which is what a cut goes
+   * through, is what matters.
+   */
+  last = strrchr (data, '<');
   if (r == -1 && error->err == EINVAL &&
-      (x.failed_at == 0 || x.failed_at >= last_tag (data)) &&
+      (x.failed_at == 0 || last == NULL || x.failed_at >= last - data) &&
       look_for_loss (data, size, lost, sizeof lost))
     vdi_set_error (error, EINVAL, "%s: %s, as after a crash or on a full disk: "
                    "it cannot be read as the .vbox file of a machine",

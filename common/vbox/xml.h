@@ -23,12 +23,10 @@
 #define XML_MAX_DEPTH 1024
 
 struct xml;                     /* a file that is being read */
-struct xml_attributes;          /* of an element, while it is told */
 
 /* depth: 1 for the root.  name: without namespace. */
 typedef void (*xml_start_fn) (void *opaque, struct xml *, size_t depth,
-                              const char *name,
-                              const struct xml_attributes *);
+                              const char *name);
 
 /* EINVAL, with file and line, if it is not well-formed or goes beyond a
  * limit.
@@ -36,11 +34,11 @@ typedef void (*xml_start_fn) (void *opaque, struct xml *, size_t depth,
 extern int xml_read (const char *filename, xml_start_fn start, void *opaque,
                      struct vdi_error *error);
 
-/* A copy (malloc) of the value of an attribute.  NULL if there is no such
- * attribute, or if reading has failed, which xml_failed tells.
+/* A copy (malloc) of the value of an attribute of the element that is told.
+ * NULL if there is no such attribute, or if reading has failed, which
+ * xml_failed tells.
  */
-extern char *xml_attribute (struct xml *, const struct xml_attributes *,
-                            const char *name);
+extern char *xml_attribute (struct xml *, const char *name);
 
 /* Give up.  Only the first call counts. */
 extern void xml_fail (struct xml *, const char *fs, ...)

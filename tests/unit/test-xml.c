@@ -207,16 +207,20 @@ test_entities (void)
                 strlen (HEAD TAIL "<xi:include xmlns:xi='http://www.w3.org/"
                         "2001/XInclude' href='/dev/zero' parse='text'/>")));
 
+  /* An ID twice is said to be an error, but of no concern. */
+  CHECK (loads (HEAD "<a xml:id='q'/><a xml:id='q'/>" TAIL,
+                strlen (HEAD TAIL "<a xml:id='q'/><a xml:id='q'/>")));
+
   /* Five are known without a declaration, and numbers. */
   start ();
-  add ("<VirtualBox><Machine name='&lt;&gt;&amp;&quot;&apos;&#38;&#x41;'>"
-       TAIL);
+  add ("<VirtualBox><Machine name='&lt;&gt;&amp;&quot;&apos;&#38;&#x41;"
+       "&amp;lt;&amp;#38;&#38;#38;\n&#10;'>" TAIL);
   write_text ("vm.vbox", text, length);
   {
     struct machine *m;
 
     CHECK (load (&m));
-    CHECK (strcmp (m->name, "<>&\"'&A") == 0);
+    CHECK (strcmp (m->name, "<>&\"'&A&lt;&#38;&#38; \n") == 0);
     machine_free (m);
   }
 }
@@ -284,6 +288,20 @@ test_size (void)
 
   /* Without an end to it. */
   CHECK (refused (text, length / 8, "ends too early"));
+
+  /* It does not take long to find the end of what is long. */
+  start ();
+  add (HEAD "<a b='");
+  add_times (">", XML_MAX_BYTES / 2);
+  add ("'/><!--");
+  add_times (">", XML_MAX_BYTES / 2 - 100);
+  add ("-->" TAIL);
+  CHECK (length <= XML_MAX_BYTES);
+  CHECK (loads (text, length));
+  start ();
+  add (HEAD);
+  add_times ("<", XML_MAX_BYTES - 100);
+  CHECK (refused (text, length, "line 1: "));
 
   /* Very many attributes; names that repeat. */
   start ();
