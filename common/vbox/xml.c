@@ -60,7 +60,7 @@ xml_fail (struct xml *x, const char *fs, ...)
   vsnprintf (text, sizeof text, fs, args);
   va_end (args);
   vdi_set_error (x->error, EINVAL, "%s: line %d: %s", x->filename,
-                 x->ctxt->input ? x->ctxt->input->line : 0, text);
+                 x->ctxt && x->ctxt->input ? x->ctxt->input->line : 0, text);
   x->failed = true;
   x->failed_at = xmlByteConsumed (x->ctxt);
   xmlStopParser (x->ctxt);
@@ -286,16 +286,21 @@ read_file (const char *filename, size_t *size, struct vdi_error *error)
 static int
 parse (struct xml *x, const char *data, size_t size)
 {
+  const xmlStructuredErrorFunc handler = xmlStructuredError;
+  void *const context = xmlStructuredErrorContext;
   xmlSAXHandler sax = {
     .initialized = XML_SAX2_MAGIC,
     .startElementNs = on_start,
     .internalSubset = on_doctype,
-    .serror = on_error,
   };
 
+  /* That of this thread: what is out of memory outside of the parser
+   * proper would be printed otherwise.
+   */
+  xmlSetStructuredErrorFunc (x, on_error);
   x->ctxt = xmlCreatePushParserCtxt (&sax, x, NULL, 0, NULL);
   if (x->ctxt == NULL)
-    vdi_set_errno (x->error, ENOMEM, "%s", x->filename);
+    xml_fail_memory (x);
   else {
     /* XML_PARSE_NOENT: &amp; in attributes comes decoded, too.
      * XML_PARSE_IGNORE_ENC: whatever it claims, VirtualBox writes UTF-8
@@ -313,7 +318,8 @@ parse (struct xml *x, const char *data, size_t size)
       xmlFreeDoc (x->ctxt->myDoc);
     xmlFreeParserCtxt (x->ctxt);
   }
-  return x->ctxt == NULL || x->failed ? -1 : 0;
+  xmlSetStructuredErrorFunc (context, handler);
+  return x->failed ? -1 : 0;
 }
 
 int

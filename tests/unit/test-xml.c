@@ -7,8 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/resource.h>
+
+#include <libxml/xmlmemory.h>
 
 #include "image.h"
 #include "vbox/machine.h"
@@ -445,6 +448,67 @@ test_encrypted (void)
                   "there is no Machine in it"));
 }
 
+/* What libxml2 allocates: not any more at some time. */
+static unsigned long allocations = ULONG_MAX;
+static bool once, refused_one;
+
+static bool
+may_allocate (void)
+{
+  if (allocations > 0 && --allocations > 0)
+    return true;
+  refused_one = true;
+  if (once)
+    allocations = ULONG_MAX;
+  return false;
+}
+
+static void *
+few_mallocs (size_t size)
+{
+  return may_allocate () ? malloc (size) : NULL;
+}
+
+static void *
+few_reallocs (void *p, size_t size)
+{
+  return may_allocate () ? realloc (p, size) : NULL;
+}
+
+static char *
+few_strdups (const char *s)
+{
+  return may_allocate () ? strdup (s) : NULL;
+}
+
+/* Whenever memory is short, that is said, or everything is read
+ * nevertheless: never a part of it.
+ */
+static void
+test_memory (void)
+{
+  unsigned long n = 0;
+  struct machine *m;
+
+  write_text ("vm.vbox", machine, sizeof machine - 1);
+  do {
+    refused_one = false;
+    allocations = ++n;
+    if (!load (&m)) {
+      CHECK (error.err == ENOMEM);
+      continue;
+    }
+    CHECK (strcmp (m->name, "web & more") == 0);
+    CHECK (m->nr_images == 1);
+    CHECK (m->images[0].encrypted);
+    CHECK (m->nr_states == 2);
+    CHECK (m->states[0].nr_disks == 1);
+    machine_free (m);
+  } while (refused_one);
+  CHECK (n > 20);
+  allocations = ULONG_MAX;
+}
+
 int
 main (void)
 {
@@ -453,6 +517,7 @@ main (void)
 
   CHECK (setrlimit (RLIMIT_AS, &limit) == 0);
 #endif
+  CHECK (xmlMemSetup (free, few_mallocs, few_reallocs, few_strdups) == 0);
   image_setup ();
   test_no_machine_file ();
   test_entities ();
@@ -463,5 +528,8 @@ main (void)
   free (text);
   test_lost ();
   test_encrypted ();
+  test_memory ();
+  once = true;
+  test_memory ();
   return 0;
 }
