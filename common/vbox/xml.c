@@ -17,7 +17,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +28,7 @@
 #include <libxml/xmlerror.h>
 
 #include "base/checked.h"
+#include "base/file.h"
 #include "vbox/xml.h"
 
 /* The time libxml2 takes grows with the square of these. */
@@ -243,44 +243,34 @@ too_many_attributes (const char *p)
 static char *
 read_file (const char *filename, size_t *size, struct vdi_error *error)
 {
-  struct stat st;
+  struct stat sb;
   char *data = NULL;
   ssize_t n = -1;
-  int fd = -1;
+  const int fd = file_open (filename, 0, &sb);
 
-  /* Opening a FIFO would wake up its writer. */
-  if (stat (filename, &st) == 0 && !S_ISREG (st.st_mode)) {
+  if (fd == -1 && errno == EMEDIUMTYPE)
     vdi_set_error (error, EINVAL, "%s: is not a file, %s", filename,
-                   S_ISDIR (st.st_mode)
+                   S_ISDIR (sb.st_mode)
                    ? "but a directory: name the .vbox file in it"
                    : "as the .vbox file of a VirtualBox machine is");
-    return NULL;
-  }
-  fd = open (filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd == -1 || fstat (fd, &st) == -1)
+  else if (fd == -1)
     vdi_set_errno (error, errno, "%s", filename);
-  else if (st.st_size > XML_MAX_BYTES)
+  else if (sb.st_size > XML_MAX_BYTES)
     vdi_set_error (error, EINVAL, "%s: is longer than %d MiB, as the .vbox "
                    "file of a VirtualBox machine never is", filename,
                    XML_MAX_BYTES >> 20);
-  else if ((data = malloc (st.st_size + 1)) == NULL)
-    vdi_set_errno (error, ENOMEM, "%s", filename);
-  else {
-    for (*size = 0; (n = read (fd, data + *size, st.st_size - *size)) != 0; )
-      if (n > 0)
-        *size += n;
-      else if (errno != EINTR) {
-        vdi_set_errno (error, errno, "%s", filename);
-        break;
-      }
-    data[*size] = '\0';
-  }
+  else if ((data = malloc (sb.st_size + 1)) == NULL ||
+           (n = file_read (fd, data, sb.st_size)) == -1)
+    vdi_set_errno (error, errno, "%s", filename);
   if (fd != -1)
     close (fd);
-  if (n == 0)
-    return data;
-  free (data);
-  return NULL;
+  if (n == -1) {
+    free (data);
+    return NULL;
+  }
+  data[n] = '\0';
+  *size = n;
+  return data;
 }
 
 static int
