@@ -193,6 +193,13 @@ test_unfinished (void)
   for (i = 1; i < 999; ++i)
     CHECK (content[i] == 0);
 
+  for (i = 0; i < sizeof content; ++i)
+    content[i] = pattern (i);
+  SCRIPT (7, -EINTR, 7, 385, 1, -EINTR, 2);
+  CHECK (storage_copy (&st, 1, &st, 500, 399, &error) == 0);
+  for (i = 0; i < sizeof content; ++i)
+    CHECK (content[i] == pattern (i < 500 || i >= 899 ? i : i - 499));
+
   SCRIPT (-EINTR, -EINTR);
   CHECK (storage_sync (&st, &error) == 0);
   CHECK (calls == 3);
@@ -210,6 +217,7 @@ test_unfinished (void)
   CHECK (storage_provision (&st, 1, 0, &error) == 0);
   CHECK (storage_read (&st, buf, 0, 0, "data", &error) == 0);
   CHECK (storage_write (&st, buf, 0, 0, "data", &error) == 0);
+  CHECK (storage_copy (&st, 0, &st, 0, 0, &error) == 0);
   CHECK (calls == 0);
 }
 
@@ -261,6 +269,14 @@ test_failures (void)
   FAILS (storage_write_zeros (&st, 12, 100, "data", &error), EDQUOT,
          "/a/b.vdi: cannot write data (100 bytes at offset 12): "
          "Disk quota exceeded");
+  SCRIPT (-EIO);
+  FAILS (storage_copy (&st, 12, &st, 500, 100, &error), EIO,
+         "/a/b.vdi: cannot read data (100 bytes at offset 12): "
+         "Input/output error");
+  SCRIPT (100, -ENOSPC);
+  FAILS (storage_copy (&st, 12, &st, 500, 100, &error), ENOSPC,
+         "/a/b.vdi: cannot write data (100 bytes at offset 500): "
+         "No space left on device");
   SCRIPT (-EIO);
   FAILS (storage_sync (&st, &error), EIO,
          "/a/b.vdi: cannot bring what was written to stable storage: "
