@@ -47,7 +47,7 @@ static const struct {
 };
 
 /* An open element, and what is known inside it. */
-struct level {
+struct element {
   enum kind kind;
   size_t image;                 /* index of the HardDisk around */
   size_t state;                 /* index of the snapshot around */
@@ -60,7 +60,7 @@ struct reader {
   struct machine *m;
   bool seen_machine, encrypted;
   char *controller;             /* name of the last StorageController */
-  struct level levels[XML_MAX_DEPTH + 1]; /* by depth */
+  struct element open[XML_MAX_DEPTH + 1]; /* by depth */
 };
 
 /* Room for one more, all zero, in an array whose size is only in powers
@@ -168,7 +168,7 @@ add_state (struct reader *r)
 }
 
 static void
-enter_machine (struct reader *r, struct level *level)
+enter_machine (struct reader *r, struct element *element)
 {
   if (r->seen_machine) {
     xml_fail (r->xml, "there is a second Machine");
@@ -178,27 +178,27 @@ enter_machine (struct reader *r, struct level *level)
   r->m->name = get_or (r, "name", "without a name");
   r->m->snapshot_folder = get_or (r, "snapshotFolder", "Snapshots");
   r->m->aborted = get_true (r, "aborted");
-  level->state = add_state (r);
+  element->state = add_state (r);
   if (!xml_failed (r->xml))
-    r->m->states[level->state].has_memory = get_present (r, "stateFile");
+    r->m->states[element->state].has_memory = get_present (r, "stateFile");
 }
 
 static void
-enter_snapshot (struct reader *r, struct level *level)
+enter_snapshot (struct reader *r, struct element *element)
 {
   struct machine_state *state;
 
-  level->state = add_state (r);
+  element->state = add_state (r);
   if (xml_failed (r->xml))
     return;
-  state = &r->m->states[level->state];
+  state = &r->m->states[element->state];
   get_uuid (r, "Snapshot", &state->uuid);
   state->name = get_or (r, "name", "");
   state->has_memory = get_present (r, "stateFile");
 }
 
 static void
-enter_hard_disk (struct reader *r, struct level *level)
+enter_hard_disk (struct reader *r, struct element *element)
 {
   struct machine *m = r->m;
   void *images = m->images;
@@ -208,8 +208,8 @@ enter_hard_disk (struct reader *r, struct level *level)
     return;
   m->images = images;
   image = &m->images[m->nr_images];
-  image->parent = level->image;
-  level->image = m->nr_images++;
+  image->parent = element->image;
+  element->image = m->nr_images++;
   get_uuid (r, "HardDisk", &image->uuid);
   image->location = get_or (r, "location", "");
   image->format = xml_attribute (r->xml, "format");
@@ -217,41 +217,41 @@ enter_hard_disk (struct reader *r, struct level *level)
 }
 
 static void
-enter_property (struct reader *r, const struct level *level)
+enter_property (struct reader *r, const struct element *element)
 {
   char *name = xml_attribute (r->xml, "name");
 
   if (name != NULL && (strcmp (name, "CRYPT/KeyStore") == 0 ||
                        strcmp (name, "CRYPT/KeyId") == 0))
-    r->m->images[level->image].encrypted = true;
+    r->m->images[element->image].encrypted = true;
   free (name);
 }
 
 static void
-enter_device (struct reader *r, struct level *level)
+enter_device (struct reader *r, struct element *element)
 {
   char *type = xml_attribute (r->xml, "type");
 
-  level->is_disk = type != NULL && strcmp (type, "HardDisk") == 0;
-  level->port = get_port (r, "port");
-  level->device = get_port (r, "device");
+  element->is_disk = type != NULL && strcmp (type, "HardDisk") == 0;
+  element->port = get_port (r, "port");
+  element->device = get_port (r, "device");
   free (type);
 }
 
 static void
-enter_image (struct reader *r, const struct level *level)
+enter_image (struct reader *r, const struct element *element)
 {
-  struct machine_state *state = &r->m->states[level->state];
+  struct machine_state *state = &r->m->states[element->state];
   struct machine_attachment *disk;
   void *disks = state->disks;
 
-  if (!level->is_disk ||
+  if (!element->is_disk ||
       !grow (r, &disks, state->nr_disks, sizeof *state->disks))
     return;
   state->disks = disks;
   disk = &state->disks[state->nr_disks++];
-  disk->port = level->port;
-  disk->device = level->device;
+  disk->port = element->port;
+  disk->device = element->device;
   get_uuid (r, "Image", &disk->image);
   disk->controller = strdup (r->controller ? r->controller : "");
   if (disk->controller == NULL)
@@ -259,19 +259,19 @@ enter_image (struct reader *r, const struct level *level)
 }
 
 static void
-enter (struct reader *r, struct level *level)
+enter (struct reader *r, struct element *element)
 {
-  switch (level->kind) {
-  case MACHINE: enter_machine (r, level); break;
-  case SNAPSHOT: enter_snapshot (r, level); break;
-  case HARD_DISK: enter_hard_disk (r, level); break;
-  case PROPERTY: enter_property (r, level); break;
+  switch (element->kind) {
+  case MACHINE: enter_machine (r, element); break;
+  case SNAPSHOT: enter_snapshot (r, element); break;
+  case HARD_DISK: enter_hard_disk (r, element); break;
+  case PROPERTY: enter_property (r, element); break;
   case CONTROLLER:
     free (r->controller);
     r->controller = get_or (r, "name", "");
     break;
-  case DEVICE: enter_device (r, level); break;
-  case IMAGE: enter_image (r, level); break;
+  case DEVICE: enter_device (r, element); break;
+  case IMAGE: enter_image (r, element); break;
   case ENCRYPTED: r->encrypted = true; break;
   default: break;
   }
@@ -281,20 +281,20 @@ static void
 on_start (void *opaque, struct xml *x, size_t depth, const char *name)
 {
   struct reader *r = opaque;
-  struct level *level = &r->levels[depth];
+  struct element *element = &r->open[depth];
   size_t i;
 
   r->xml = x;
-  *level = r->levels[depth - 1];
+  *element = r->open[depth - 1];
   for (i = 0; i < sizeof elements / sizeof elements[0]; ++i)
-    if (elements[i].parent == level->kind &&
+    if (elements[i].parent == element->kind &&
         strcmp (elements[i].name, name) == 0)
       break;
   if (i == sizeof elements / sizeof elements[0])
-    level->kind = OTHER;
+    element->kind = OTHER;
   else {
-    level->kind = elements[i].kind;
-    enter (r, level);
+    element->kind = elements[i].kind;
+    enter (r, element);
   }
 }
 
@@ -307,7 +307,7 @@ machine_load (const char *vbox, struct machine **m, struct vdi_error *error)
   if (r == NULL || (r->m = calloc (1, sizeof *r->m)) == NULL)
     vdi_set_errno (error, ENOMEM, "%s", vbox);
   else {
-    r->levels[0] = (struct level) {
+    r->open[0] = (struct element) {
       .kind = DOCUMENT, .image = MACHINE_NONE
     };
     ret = xml_read (vbox, on_start, r, error);
