@@ -104,6 +104,7 @@
 
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "commit/bounds.h"
 #include "commit/commit.h"
 #include "commit/move.h"
@@ -176,27 +177,20 @@ commit_new (struct image *img, bool base,
     return -1;
   c = calloc (1, sizeof *c);
   if (c == NULL)
-    goto no_memory;
-  medium_init (&c->medium, img->st, listener);
-  bounds_init (&c->bounds, img, &c->medium);
-  if (reserve_init (&c->reserve, img, base, &c->bounds) == -1)
-    goto no_reserve;
-  if (pending_init (&c->pending, &img->map, &c->reserve.lock) == -1)
-    goto no_pending;
+    return vdi_set_errno (error, ENOMEM, "%s", img->name);
   c->img = img;
   c->base = base;
+  medium_init (&c->medium, img->st, listener);
+  bounds_init (&c->bounds, img, &c->medium);
   pthread_mutex_init (&c->flush_lock, NULL);
   pthread_cond_init (&c->flush_done, NULL);
+  if (reserve_init (&c->reserve, img, base, &c->bounds) == -1 ||
+      pending_init (&c->pending, &img->map, &c->reserve.lock) == -1) {
+    commit_free (c);
+    return vdi_set_errno (error, ENOMEM, "%s", img->name);
+  }
   *commit = c;
   return 0;
-
- no_pending:
-  reserve_free (&c->reserve);
- no_reserve:
-  medium_destroy (&c->medium);
-  free (c);
- no_memory:
-  return vdi_set_errno (error, ENOMEM, "%s", img->name);
 }
 
 void
@@ -216,10 +210,10 @@ void
 commit_wake_with (struct commit *c, void (*wake) (void *opaque),
                   void *opaque)
 {
-  pthread_mutex_lock (&c->reserve.lock);
+  HOLD_LOCK (&c->reserve.lock);
+
   c->reserve.wake = wake;
   c->reserve.opaque = opaque;
-  pthread_mutex_unlock (&c->reserve.lock);
 }
 
 /* Crash story 1.  With the turn. */
@@ -269,19 +263,27 @@ commit_in_session (struct commit *c)
 bool
 commit_take_index (struct commit *c, struct new_block *nb)
 {
-  struct reserve *r = &c->reserve;
-  bool got;
+  HOLD_LOCK (&c->reserve.lock);
 
-  pthread_mutex_lock (&r->lock);
-  got = pending_promise (&c->pending);
-  if (got && !reserve_take (r, &nb->index, &nb->zeroed)) {
+  if (!pending_promise (&c->pending))
+    return false;
+  if (!reserve_take (&c->reserve, &nb->index, &nb->zeroed)) {
     pending_release (&c->pending);
-    got = false;
+    return false;
   }
-  pthread_mutex_unlock (&r->lock);
-  if (got)
-    nb->whole = !(c->base && nb->zeroed);
-  return got;
+  nb->whole = !(c->base && nb->zeroed);
+  return true;
+}
+
+static bool
+is_full (struct commit *c)
+{
+  HOLD_LOCK (&c->reserve.lock);
+
+  if (!pending_promise (&c->pending))
+    return true;
+  pending_release (&c->pending);
+  return false;
 }
 
 int
@@ -291,11 +293,7 @@ commit_make_room (struct commit *c, struct vdi_error *error)
 
   if (commit_check (c, error) == -1)
     return -1;
-  pthread_mutex_lock (&c->reserve.lock);
-  full = !pending_promise (&c->pending);
-  if (!full)
-    pending_release (&c->pending);
-  pthread_mutex_unlock (&c->reserve.lock);
+  full = is_full (c);
   if (!full && reserve_make_room (&c->reserve, &full, error) == -1)
     return -1;
   return full ? commit_flush (c, error) : 0;
@@ -305,10 +303,10 @@ commit_make_room (struct commit *c, struct vdi_error *error)
 void
 commit_return_index (struct commit *c, const struct new_block *nb)
 {
-  pthread_mutex_lock (&c->reserve.lock);
+  HOLD_LOCK (&c->reserve.lock);
+
   reserve_return (&c->reserve, nb->index);
   pending_release (&c->pending);
-  pthread_mutex_unlock (&c->reserve.lock);
 }
 
 static int
@@ -321,6 +319,15 @@ write_entry (struct commit *c, uint32_t block, uint32_t index,
   return storage_write (c->img->st, bytes, sizeof bytes,
                         vdi_entry_offset (&c->img->header, block),
                         "block map", error);
+}
+
+static void
+publish (struct commit *c, uint32_t block, uint32_t index, bool deferred)
+{
+  HOLD_LOCK (&c->reserve.lock);
+
+  pending_add (&c->pending, block, index, deferred);
+  reserve_written (&c->reserve, !deferred, 1);
 }
 
 /* Crash stories 3, 4 and 7. */
@@ -346,24 +353,19 @@ commit_publish (struct commit *c, uint32_t block, const struct new_block *nb,
     r = -1;
     deferred = true;            /* crash story 7 */
   }
-  pthread_mutex_lock (&c->reserve.lock);
-  pending_add (&c->pending, block, nb->index, deferred);
-  reserve_written (&c->reserve, !deferred, 1);
-  pthread_mutex_unlock (&c->reserve.lock);
+  publish (c, block, nb->index, deferred);
   return r;
 }
 
 bool
 commit_publish_zero (struct commit *c, uint32_t block)
 {
-  bool r;
+  HOLD_LOCK (&c->reserve.lock);
 
-  pthread_mutex_lock (&c->reserve.lock);
-  r = pending_promise (&c->pending);
-  if (r)
-    pending_add (&c->pending, block, VDI_ZERO, true);
-  pthread_mutex_unlock (&c->reserve.lock);
-  return r;
+  if (!pending_promise (&c->pending))
+    return false;
+  pending_add (&c->pending, block, VDI_ZERO, true);
+  return true;
 }
 
 bool
@@ -443,23 +445,14 @@ commit_round (struct commit *c, struct vdi_error *error)
 /* Flushes that arrive while a round is running share the next one, which
  * begins after all that they have to cover.
  */
-int
-commit_flush (struct commit *c, struct vdi_error *error)
+static int
+share_round (struct commit *c, struct vdi_error *error)
 {
+  HOLD_LOCK (&c->flush_lock);
+  const uint64_t mine = c->rounds_started + 1;
   struct vdi_error e;
-  uint64_t mine;
   int r;
 
-  if (commit_check (c, error) == -1)
-    return -1;
-  /* Nothing of ours, but a server that was killed may have left something
-   * in the kernel that its clients, who are ours now, were told is written.
-   */
-  if (!c->session)
-    return medium_sync (&c->medium, error);
-
-  pthread_mutex_lock (&c->flush_lock);
-  mine = c->rounds_started + 1;
   while (c->rounds_done < mine) {
     if (c->round_running) {
       pthread_cond_wait (&c->flush_done, &c->flush_lock);
@@ -478,13 +471,23 @@ commit_flush (struct commit *c, struct vdi_error *error)
     pthread_cond_broadcast (&c->flush_done);
   }
   /* If that was a later round than mine, it covered mine as well. */
-  r = 0;
-  if (c->round_failed) {
-    *error = c->round_error;
-    r = -1;
-  }
-  pthread_mutex_unlock (&c->flush_lock);
-  return r;
+  if (!c->round_failed)
+    return 0;
+  *error = c->round_error;
+  return -1;
+}
+
+int
+commit_flush (struct commit *c, struct vdi_error *error)
+{
+  if (commit_check (c, error) == -1)
+    return -1;
+  /* Nothing of ours, but a server that was killed may have left something
+   * in the kernel that its clients, who are ours now, were told is written.
+   */
+  if (!c->session)
+    return medium_sync (&c->medium, error);
+  return share_round (c, error);
 }
 
 /* Crash story 11. */
@@ -510,12 +513,9 @@ commit_cede (struct commit *c, const struct vdi_error *why)
 static bool
 has_deferred (struct commit *c)
 {
-  bool r;
+  HOLD_LOCK (&c->reserve.lock);
 
-  pthread_mutex_lock (&c->reserve.lock);
-  r = c->pending.nr_deferred > 0;
-  pthread_mutex_unlock (&c->reserve.lock);
-  return r;
+  return c->pending.nr_deferred > 0;
 }
 
 int
@@ -548,38 +548,31 @@ static int
 fill_holes (struct commit *c, struct vdi_error *error)
 {
   struct image *img = c->img;
-  struct pending_entry *entries;
-  struct move *moves;
+  CLEANUP_FREE struct pending_entry *entries = NULL;
+  CLEANUP_FREE struct move *moves = NULL;
   size_t nr, i;
-  int r = -1;
 
   if (bounds_check (&c->bounds, error) == -1 ||
       reserve_find_moves (&c->reserve, &moves, &nr, error) == -1)
     return -1;
   entries = calloc (nr + 1, sizeof *entries);
-  if (entries == NULL) {
-    vdi_set_errno (error, ENOMEM, "%s: filling holes", img->name);
-    goto out;
-  }
+  if (entries == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s: filling holes", img->name);
   for (i = 0; i < nr; i++) {
     if (move_copy (img, &moves[i], error) == -1)
-      goto out;
+      return -1;
     entries[i].block = moves[i].block;
     entries[i].value = moves[i].to;
   }
   if (medium_sync (&c->medium, error) == -1 ||
       write_entries (c, entries, nr, error) == -1 ||
       medium_sync (&c->medium, error) == -1)
-    goto out;
+    return -1;
   vdi_debug (c->medium.listener, "commit: %zu blocks moved into holes", nr);
   for (i = 0; i < nr; i++)
     blockmap_move (&img->map, moves[i].block, moves[i].to);
   reserve_moved (&c->reserve, moves, nr);
-  r = 0;
- out:
-  free (entries);
-  free (moves);
-  return r;
+  return 0;
 }
 
 int

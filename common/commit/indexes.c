@@ -2,7 +2,6 @@
 /* Which physical indexes of an image are in use: see indexes.h. */
 #include <config.h>
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "base/bitmap.h"
@@ -33,10 +32,8 @@ indexes_init (struct indexes *ix, const struct blockmap *map)
     .unused = bitmap_new (map->n),
     .nr_unused = map->high - map->n_allocated,
   };
-  if (ix->unused == NULL) {
-    errno = ENOMEM;
+  if (ix->unused == NULL)
     return -1;
-  }
   if (ix->nr_unused > 0)
     find_unused (ix, map);
   return 0;

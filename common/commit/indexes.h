@@ -41,8 +41,8 @@ struct indexes {
 };
 
 /* Those of a sound map, in which no entry has changed since it was loaded:
- * what it does not name below its highest is unused.  -1 with errno if there
- * is no memory.
+ * what it does not name below its highest is unused.  -1 if there is no
+ * memory.
  */
 extern int indexes_init (struct indexes *, const struct blockmap *);
 extern void indexes_free (struct indexes *);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "base/cleanup.h"
 #include "commit/medium.h"
 
 void
@@ -20,34 +21,37 @@ medium_destroy (struct medium *m)
   pthread_mutex_destroy (&m->poison_lock);
 }
 
+static int
+say_why (struct medium *m, struct vdi_error *error)
+{
+  HOLD_LOCK (&m->poison_lock);
+
+  if (!m->ceded)
+    return vdi_set_error (error, EIO, "%s: what was written may be lost since "
+                          "an earlier error, so nothing more is written: close "
+                          "and open the image again to see what is there "
+                          "(%.300s)", m->st->name, m->why.message);
+  *error = m->why;
+  return -1;
+}
+
 int
 medium_check (struct medium *m, struct vdi_error *error)
 {
-  if (!m->poisoned)
-    return 0;
-  pthread_mutex_lock (&m->poison_lock);
-  if (m->ceded)
-    *error = m->why;
-  else
-    vdi_set_error (error, EIO, "%s: what was written may be lost since an "
-                   "earlier error, so nothing more is written: close and open "
-                   "the image again to see what is there (%.300s)",
-                   m->st->name, m->why.message);
-  pthread_mutex_unlock (&m->poison_lock);
-  return -1;
+  return m->poisoned ? say_why (m, error) : 0;
 }
 
 static void
 poison (struct medium *m, const struct vdi_error *error, bool ceded)
 {
-  pthread_mutex_lock (&m->poison_lock);
-  if (!m->poisoned) {
-    m->why = *error;
-    m->ceded = ceded;
-    m->poisoned = true;
-    vdi_debug (m->listener, "commit: writing ends here: %s", error->message);
-  }
-  pthread_mutex_unlock (&m->poison_lock);
+  HOLD_LOCK (&m->poison_lock);
+
+  if (m->poisoned)
+    return;
+  m->why = *error;
+  m->ceded = ceded;
+  m->poisoned = true;
+  vdi_debug (m->listener, "commit: writing ends here: %s", error->message);
 }
 
 int

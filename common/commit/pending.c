@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "commit/pending.h"
 
 /* 16 bytes each, twice.  When it is full a commit makes room, at the cost
@@ -28,11 +29,7 @@ pending_init (struct pending *p, struct blockmap *map, pthread_mutex_t *lock)
   p->entries = malloc (p->max * sizeof *p->entries);
   p->sampled = malloc (p->max * sizeof *p->sampled);
   p->marked = calloc (map->n / 64 + 1, sizeof *p->marked);
-  if (p->entries == NULL || p->sampled == NULL || p->marked == NULL) {
-    pending_free (p);
-    return -1;
-  }
-  return 0;
+  return p->entries == NULL || p->sampled == NULL || p->marked == NULL ? -1 : 0;
 }
 
 void
@@ -143,9 +140,9 @@ pending_sample (struct pending *p, size_t *nr, size_t *deferred)
 void
 pending_done (struct pending *p)
 {
+  HOLD_LOCK (p->lock);
   size_t i;
 
-  pthread_mutex_lock (p->lock);
   for (i = 0; i < p->nr_sampled; i++) {
     const struct pending_entry *e = &p->sampled[i];
 
@@ -155,15 +152,14 @@ pending_done (struct pending *p)
     p->nr_deferred -= e->deferred;
   }
   p->nr_sampled = 0;
-  pthread_mutex_unlock (p->lock);
 }
 
 void
 pending_undo (struct pending *p)
 {
+  HOLD_LOCK (p->lock);
   size_t i;
 
-  pthread_mutex_lock (p->lock);
   memmove (&p->entries[p->nr_sampled], p->entries,
            p->nr * sizeof *p->entries);
   memcpy (p->entries, p->sampled, p->nr_sampled * sizeof *p->entries);
@@ -171,5 +167,4 @@ pending_undo (struct pending *p)
   p->nr_sampled = 0;
   for (i = 0; i < p->nr; i++)
     p->entries[i].order = i;
-  pthread_mutex_unlock (p->lock);
 }

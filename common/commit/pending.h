@@ -47,7 +47,7 @@ struct pending {
   _Atomic uint64_t *marked;
 };
 
-/* -1 with errno if there is no memory. */
+/* -1 if there is no memory: pending_free it then, too. */
 extern int pending_init (struct pending *, struct blockmap *,
                          pthread_mutex_t *lock);
 extern void pending_free (struct pending *);

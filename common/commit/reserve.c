@@ -11,6 +11,7 @@
 
 #include "base/bitmap.h"
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "commit/reserve.h"
 
 /* The crash tests' bounds are very low, or small images would never reach
@@ -38,6 +39,8 @@ reserve_init (struct reserve *r, struct image *img, bool base,
               struct bounds *bounds)
 {
   memset (r, 0, sizeof *r);
+  pthread_mutex_init (&r->lock, NULL);
+  pthread_cond_init (&r->changed, NULL);
   if (indexes_init (&r->indexes, &img->map) == -1)
     return -1;
   r->img = img;
@@ -46,8 +49,6 @@ reserve_init (struct reserve *r, struct image *img, bool base,
   r->reserved = r->indexes.next;
   r->in_file = img->map.n_allocated;
   r->step = MIN_STEP;
-  pthread_mutex_init (&r->lock, NULL);
-  pthread_cond_init (&r->changed, NULL);
   return 0;
 }
 
@@ -394,14 +395,10 @@ refill (struct reserve *r, struct vdi_error *error)
 int
 reserve_refill (struct reserve *r, struct vdi_error *error)
 {
-  int ret = 0;
+  HOLD_LOCK (&r->lock);
 
-  pthread_mutex_lock (&r->lock);
   r->woken = false;
-  if (!r->turn && is_low (r))
-    ret = refill (r, error);
-  pthread_mutex_unlock (&r->lock);
-  return ret;
+  return !r->turn && is_low (r) ? refill (r, error) : 0;
 }
 
 /* Is there anything that only a commit brings into the file's map? */
@@ -414,26 +411,26 @@ waits_for_commit (const struct reserve *r)
 int
 reserve_make_room (struct reserve *r, bool *commit, struct vdi_error *error)
 {
-  int ret = 0;
+  HOLD_LOCK (&r->lock);
 
   *commit = false;
-  pthread_mutex_lock (&r->lock);
-  while (ret == 0 && !can_take (r)) {
+  while (!can_take (r)) {
     if (r->turn)
       wait_for_change (r);
-    else if (can_refill (r))
-      ret = refill (r, error);
+    else if (can_refill (r)) {
+      if (refill (r, error) == -1)
+        return -1;
+    }
     else if (waits_for_commit (r)) {
       *commit = true;
-      break;
+      return 0;
     }
     else if (r->taken > 0)
       wait_for_change (r);
     else
-      break;                    /* all blocks are allocated by now */
+      return 0;                 /* all blocks are allocated by now */
   }
-  pthread_mutex_unlock (&r->lock);
-  return ret;
+  return 0;
 }
 
 /*------------------------------------------------------------------*/
@@ -502,13 +499,10 @@ reserve_tick (struct reserve *r, unsigned seconds)
 bool
 reserve_has_holes (struct reserve *r)
 {
-  bool has;
+  HOLD_LOCK (&r->lock);
 
-  pthread_mutex_lock (&r->lock);
   indexes_shrink (&r->indexes);
-  has = r->indexes.nr_unused > 0;
-  pthread_mutex_unlock (&r->lock);
-  return has;
+  return r->indexes.nr_unused > 0;
 }
 
 /* As many blocks are beyond what is in use as there are holes below. */
@@ -542,10 +536,10 @@ reserve_find_moves (struct reserve *r, struct move **moves, size_t *nr,
 void
 reserve_moved (struct reserve *r, const struct move *moves, size_t nr)
 {
-  pthread_mutex_lock (&r->lock);
+  HOLD_LOCK (&r->lock);
+
   for (size_t i = 0; i < nr; i++)
     indexes_move (&r->indexes, moves[i].from, moves[i].to);
-  pthread_mutex_unlock (&r->lock);
 }
 
 int

@@ -84,7 +84,9 @@ struct reserve {
  */
 extern uint32_t reserve_bound (uint32_t unallocated);
 
-/* Before the first entry is changed.  -1 with errno if there is no memory. */
+/* Before the first entry is changed.  -1 if there is no memory: reserve_free
+ * it then, too.
+ */
 extern int reserve_init (struct reserve *, struct image *, bool base,
                          struct bounds *);
 extern void reserve_free (struct reserve *);

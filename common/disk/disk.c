@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "disk/disk.h"
 #include "disk/parents.h"
 #include "disk/ticker.h"
@@ -299,13 +300,9 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
 int
 vdi_make_writable (struct vdi *vdi, struct vdi_error *error)
 {
-  int r = 0;
+  HOLD_LOCK (&vdi->writable_lock);
 
-  pthread_mutex_lock (&vdi->writable_lock);
-  if (vdi->commit == NULL)
-    r = make_writable_locked (vdi, error);
-  pthread_mutex_unlock (&vdi->writable_lock);
-  return r;
+  return vdi->commit == NULL ? make_writable_locked (vdi, error) : 0;
 }
 
 int

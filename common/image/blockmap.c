@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/bitmap.h"
+#include "base/cleanup.h"
 #include "base/pages.h"
 #include "image/blockmap.h"
 
@@ -65,9 +66,8 @@ int
 blockmap_check_invariants (const struct blockmap *map, uint32_t limit,
                            const char *name, struct vdi_error *error)
 {
-  uint64_t *used = bitmap_new (map->n);
+  CLEANUP_FREE uint64_t *used = bitmap_new (map->n);
   uint32_t block, allocated = 0;
-  int r = -1;
 
   if (used == NULL)
     return vdi_set_errno (error, ENOMEM, "%s: checking the map", name);
@@ -79,28 +79,20 @@ blockmap_check_invariants (const struct blockmap *map, uint32_t limit,
     allocated++;
     if (!map->sound)
       continue;
-    if (map->pages[block / BLOCKMAP_PAGE] == BLOCKMAP_LOST) {
-      vdi_set_error (error, EIO, "%s: M4: block %" PRIu32, name, block);
-      goto out;
-    }
-    if (index >= limit || index >= map->n) {
-      vdi_set_error (error, EIO, "%s: M2: block %" PRIu32 " at index %" PRIu32
-                     ", limit %" PRIu32, name, block, index, limit);
-      goto out;
-    }
-    if (bitmap_get (used, index)) {
-      vdi_set_error (error, EIO, "%s: M3: index %" PRIu32 " twice", name,
-                     index);
-      goto out;
-    }
+    if (map->pages[block / BLOCKMAP_PAGE] == BLOCKMAP_LOST)
+      return vdi_set_error (error, EIO, "%s: M4: block %" PRIu32, name, block);
+    if (index >= limit || index >= map->n)
+      return vdi_set_error (error, EIO, "%s: M2: block %" PRIu32 " at index %"
+                            PRIu32 ", limit %" PRIu32, name, block, index,
+                            limit);
+    if (bitmap_get (used, index))
+      return vdi_set_error (error, EIO, "%s: M3: index %" PRIu32 " twice",
+                            name, index);
     bitmap_set (used, index);
   }
   if (allocated != map->n_allocated)
-    vdi_set_error (error, EIO, "%s: M1: %" PRIu32 " allocated, counted %"
-                   PRIu32, name, allocated, (uint32_t) map->n_allocated);
-  else
-    r = 0;
- out:
-  free (used);
-  return r;
+    return vdi_set_error (error, EIO, "%s: M1: %" PRIu32 " allocated, counted "
+                          "%" PRIu32, name, allocated,
+                          (uint32_t) map->n_allocated);
+  return 0;
 }

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "storage/storage.h"
 
@@ -132,20 +133,18 @@ storage_copy (struct storage *from, uint64_t from_offset, struct storage *to,
               uint64_t to_offset, uint64_t length, struct vdi_error *error)
 {
   const uint64_t piece = MIN (length, UINT64_C (1) << 20);
-  void *buf = malloc (piece);
+  CLEANUP_FREE void *buf = malloc (piece);
   uint64_t done, n;
-  int r = 0;
 
   if (buf == NULL)
     return vdi_set_errno (error, ENOMEM, "%s: copying a block", to->name);
-  for (done = 0; r == 0 && done < length; done += n) {
+  for (done = 0; done < length; done += n) {
     n = MIN (piece, length - done);
-    r = storage_read (from, buf, n, from_offset + done, "data", error);
-    if (r == 0)
-      r = storage_write (to, buf, n, to_offset + done, "data", error);
+    if (storage_read (from, buf, n, from_offset + done, "data", error) == -1 ||
+        storage_write (to, buf, n, to_offset + done, "data", error) == -1)
+      return -1;
   }
-  free (buf);
-  return r;
+  return 0;
 }
 
 int
