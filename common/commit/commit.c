@@ -117,9 +117,9 @@ struct commit {
   bool base;
 
   _Atomic bool session;         /* set once, by whoever has the turn */
-  struct medium medium;
+  struct medium medium;         /* has its own lock */
   struct bounds bounds;         /* whoever has the turn */
-  struct reserve reserve;       /* has the allocation lock */
+  struct reserve reserve;       /* has the allocation lock, and the turn */
   struct pending pending;       /* the allocation lock */
 
   pthread_mutex_t flush_lock;   /* protects the rest but deferred_age */
@@ -147,35 +147,13 @@ commit_write_durable (struct commit *c, const void *buf, size_t count,
   return medium_write_durable (&c->medium, buf, count, offset, "data", error);
 }
 
-/* What must hold before we touch it; each refusal says what to do. */
-static int
-check_may_be_written (const struct image *img, struct vdi_error *error)
-{
-  if (!img->map.sound)
-    return vdi_set_error (error, EINVAL, "%s: the block map is damaged, so "
-                          "the image cannot be written to: %s; use nbdkit -r "
-                          "to read what is there and copy it to a new image",
-                          img->name, img->map.damage);
-  /* An entry across two sectors may be torn by a crash. */
-  if (img->header.map_off % 4 != 0)
-    return vdi_set_error (error, EINVAL, "%s: the block map begins at byte "
-                          "%" PRIu32 ", which is no multiple of 4, so its "
-                          "entries cannot be changed safely; use nbdkit -r "
-                          "and copy the disk to a new image",
-                          img->name, img->header.map_off);
-  return 0;
-}
-
 int
 commit_new (struct image *img, bool base,
             const struct vdi_listener *listener, struct commit **commit,
             struct vdi_error *error)
 {
-  struct commit *c;
+  struct commit *c = calloc (1, sizeof *c);
 
-  if (check_may_be_written (img, error) == -1)
-    return -1;
-  c = calloc (1, sizeof *c);
   if (c == NULL)
     return vdi_set_errno (error, ENOMEM, "%s", img->name);
   c->img = img;

@@ -18,16 +18,7 @@
  *   commit_close                   at the end; alone
  *   commit_free
  *
- * Locks, each taken after those above it:
- *   a block's stripe (disk.h)      who changes its map entry; held while
- *                                  a block is written whole, and while an
- *                                  entry is written
- *   the turn (reserve.h)           who changes header and length; no mutex:
- *                                  nothing is locked meanwhile
- *   flush_lock (commit.c)          which commits are under way
- *   the allocation lock (reserve.h)  reserve, indexes, pending entries
- *   poison_lock (target.h)         why an image is poisoned
- * The last three are held for moments only, never across I/O.
+ * disk.h says which locks there are, and in which order they are taken.
  *
  * Invariants (commit_check_invariants, with no call under way):
  *   C1  every allocated map entry is below next.
@@ -57,8 +48,8 @@ struct new_block {
 };
 
 /* base: nothing is below this image, so a free block reads as zeros.
- * Image and listener must outlive the commit; map and header are used.  Fails
- * (EINVAL or EIO, naming a way out) if it must not be written to.
+ * Image and listener must outlive the commit; map and header are used.
+ * image_may_be_written has said yes.  ENOMEM only.
  */
 extern int commit_new (struct image *, bool base,
                        const struct vdi_listener *, struct commit **,

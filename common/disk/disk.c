@@ -268,11 +268,8 @@ make_writable_locked (struct vdi *vdi, struct vdi_error *error)
   struct image *img = vdi->levels[0];
   struct commit *c;
 
-  if (vdi_header_lacks_last_block (&img->header))
-    return vdi_set_error (error, EROFS, "%s: there is no place for the last "
-                          "block in its block map, so it cannot be written to: "
-                          "copy the disk to a new image, with missing=zero",
-                          img->name);
+  if (image_may_be_written (img, error) == -1)
+    return -1;
   if (vdi->insisted > 0)
     return vdi_set_error (error, EROFS, "%s: %s has not the UUID of the "
                           "parent that is wanted (parent-check=size)",

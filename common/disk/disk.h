@@ -16,6 +16,30 @@
  * level l + 1 is the parent of level l.  Block sizes and disk sizes may
  * differ along the chain; beyond a smaller parent's end there are zeros.
  *
+ * Locks.  One of them is only taken by those who hold none, or some of those
+ * in the last column, so that no two can wait for each other:
+ *
+ *   lock                        protects                     taken after
+ *   writable_lock               who makes the disk writable
+ *   a stripe                    who changes a block's entry
+ *   the turn (reserve.h)        header and length
+ *   flush_lock (commit.c)       which commits are under way
+ *   watch.lock                  whether writes are held
+ *   allocation lock (reserve.h) reserve, indexes, pending    writable_lock,
+ *                                                            stripe, turn
+ *   poison_lock (medium.h)      why it is poisoned           stripe, turn
+ *   lock (ticker.c)             what the ticker is to do     writable_lock,
+ *                                                            allocation lock
+ *   lock (known.h)              what is known to be data     turn
+ *   lock (storage/local.c)      locks on the file            writable_lock
+ *   lock (storage/again.h)      how often the file is open   writable_lock,
+ *                                                            stripe, turn
+ *   lock (storage/sync.h)       the syncs under way          stripe, turn
+ *
+ * The turn is no mutex, but a flag under the allocation lock, which whoever
+ * has it does not hold.  The first three, and that of local.c, are held across
+ * I/O, the others for moments only.
+ *
  * Invariants (vdi_check_invariants):
  *   D1  What image.h says of each level.
  *   D2  If the disk is writable the map of level 0 is sound and does not lack

@@ -119,6 +119,29 @@ image_extent (struct image *img, uint64_t offset, uint64_t limit, bool *hole,
 }
 
 int
+image_may_be_written (const struct image *img, struct vdi_error *error)
+{
+  if (vdi_header_lacks_last_block (&img->header))
+    return vdi_set_error (error, EROFS, "%s: there is no place for the last "
+                          "block in its block map, so it cannot be written to: "
+                          "copy the disk to a new image, with missing=zero",
+                          img->name);
+  if (!img->map.sound)
+    return vdi_set_error (error, EINVAL, "%s: the block map is damaged, so "
+                          "the image cannot be written to: %s; use nbdkit -r "
+                          "to read what is there and copy it to a new image",
+                          img->name, img->map.damage);
+  /* An entry across two sectors may be torn by a crash. */
+  if (img->header.map_off % 4 != 0)
+    return vdi_set_error (error, EINVAL, "%s: the block map begins at byte "
+                          "%" PRIu32 ", which is no multiple of 4, so its "
+                          "entries cannot be changed safely; use nbdkit -r "
+                          "and copy the disk to a new image",
+                          img->name, img->header.map_off);
+  return 0;
+}
+
+int
 image_check_invariants (const struct image *img, uint32_t limit,
                         struct vdi_error *error)
 {

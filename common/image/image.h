@@ -79,6 +79,11 @@ extern enum place image_locate (const struct image *, uint32_t block,
 extern int image_extent (struct image *, uint64_t offset, uint64_t limit,
                          bool *hole, uint64_t *end, struct vdi_error *);
 
+/* Must it not be touched, whoever else has it?  EROFS or EINVAL, and what to
+ * do instead.
+ */
+extern int image_may_be_written (const struct image *, struct vdi_error *);
+
 /* limit: as blockmap_check_invariants. */
 extern int image_check_invariants (const struct image *, uint32_t limit,
                                    struct vdi_error *);
