@@ -20,8 +20,6 @@
 #ifndef VDI_ERROR_H
 #define VDI_ERROR_H
 
-#include "base/text.h"
-
 #define VDI_ERROR_MAX 1024
 
 struct vdi_error {
@@ -41,8 +39,5 @@ extern int vdi_set_error (struct vdi_error *error, int err,
 extern int vdi_set_errno (struct vdi_error *error, int err,
                           const char *fs, ...)
   __attribute__ ((format (printf, 3, 4)));
-
-/* As disk.c calls it. */
-#define vdi_one_line text_one_line
 
 #endif /* VDI_ERROR_H */

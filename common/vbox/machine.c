@@ -72,7 +72,7 @@ grow (struct reader *r, void **array, size_t nr, size_t size)
   void *bigger;
   size_t bytes;
 
-  if (nr == 0 || (nr & (nr - 1)) == 0) {
+  if (nr == 0 || IS_POWER_OF_TWO (nr)) {
     if (MUL_OVERFLOW (nr ? 2 * nr : 1, size, &bytes) ||
         (bigger = realloc (*array, bytes)) == NULL) {
       xml_fail_memory (r->xml);
