@@ -4,11 +4,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "base/cleanup.h"
 #include "base/text.h"
 #include "disk.h"
 #include "report.h"
@@ -67,14 +67,13 @@ find_relative (int (*find) (struct vdi *, char **, struct vdi_error *))
 static void
 warn_of_twin (void)
 {
-  char *const twin = find_relative (vdi_find_parent_twin);
+  CLEANUP_FREE char *const twin = find_relative (vdi_find_parent_twin);
 
   if (twin == NULL)
     return;
   nbdkit_error ("warning: %s has the same UUID as %s, the parent of the new "
                 "image: move it away if it is only a copy, or always name the "
                 "parent with parent=", twin, vdi_level_name (vdi, 1));
-  free (twin);
 }
 
 static int
@@ -175,14 +174,13 @@ disk_start (const struct options *o)
 static void
 warn_of_children (void)
 {
-  char *const child = find_relative (vdi_find_child);
+  CLEANUP_FREE char *const child = find_relative (vdi_find_child);
 
   if (child == NULL)
     return;
   nbdkit_error ("warning: %s is the parent of %s, which will no longer fit "
                 "once this disk is written to: use nbdkit -r, or write to a "
                 "new child (create=diff)", vdi_level_name (vdi, 0), child);
-  free (child);
 }
 
 static void
@@ -246,17 +244,13 @@ find_out_writing (void)
 int
 disk_connect (bool readonly)
 {
-  int r = 0;
-
   if (readonly)
     return 0;
-  pthread_mutex_lock (&lock);
-  if (writing == UNKNOWN)
-    r = find_out_writing ();
-  if (r == 0)
-    r = writing == WRITABLE;
-  pthread_mutex_unlock (&lock);
-  return r;
+
+  HOLD_LOCK (&lock);
+  if (writing == UNKNOWN && find_out_writing () == -1)
+    return -1;
+  return writing == WRITABLE;
 }
 
 struct vdi *

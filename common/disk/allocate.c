@@ -7,6 +7,7 @@
  */
 #include <config.h>
 
+#include "base/cleanup.h"
 #include "disk/chain.h"
 #include "disk/disk.h"
 
@@ -70,11 +71,11 @@ write_whole (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
 
 enum outcome { FAILED = -1, ALLOCATED, ALREADY, NO_ROOM };
 
-/* The block's stripe is held. */
 static enum outcome
-allocate_locked (struct vdi *vdi, const struct piece *p, const void *buf,
+try_to_allocate (struct vdi *vdi, const struct piece *p, const void *buf,
                  struct new_block *nb, struct vdi_error *error)
 {
+  HOLD_LOCK (disk_stripe (vdi, p->block));
   struct commit *c = vdi->commit;
   const uint32_t entry = blockmap_get (&vdi->levels[0]->map, p->block);
 
@@ -97,18 +98,12 @@ int
 allocate_block (struct vdi *vdi, const struct piece *p, const void *buf,
                 struct vdi_error *error)
 {
-  struct commit *c = vdi->commit;
-  pthread_mutex_t *stripe = disk_stripe (vdi, p->block);
   struct new_block nb;
   enum outcome outcome;
 
-  do {
-    pthread_mutex_lock (stripe);
-    outcome = allocate_locked (vdi, p, buf, &nb, error);
-    pthread_mutex_unlock (stripe);
-    if (outcome == NO_ROOM && commit_make_room (c, error) == -1)
+  while ((outcome = try_to_allocate (vdi, p, buf, &nb, error)) == NO_ROOM)
+    if (commit_make_room (vdi->commit, error) == -1)
       return -1;
-  } while (outcome == NO_ROOM);
   if (outcome != ALLOCATED)
     return outcome;
   if (nb.whole || buf == NULL)

@@ -133,14 +133,10 @@ open_parents (struct vdi *vdi, const struct vdi_options *options,
               struct search *search, struct vdi_error *error)
 {
   while (parents_wanted (vdi)) {
-    char *filename;
-    int r;
+    CLEANUP_FREE char *filename = NULL;
 
-    if (parents_next (vdi, options, search, &filename, error) == -1)
-      return -1;
-    r = open_level (vdi, filename, options, error);
-    free (filename);
-    if (r == -1)
+    if (parents_next (vdi, options, search, &filename, error) == -1 ||
+        open_level (vdi, filename, options, error) == -1)
       return -1;
   }
   if (options->nr_parents > vdi->depth - 1)
@@ -155,15 +151,13 @@ static int
 open_relatives (struct vdi *vdi, const struct vdi_options *options,
                 struct vdi_error *error)
 {
-  struct search search;
-  int r;
+  CLEANUP (search_free) struct search search;
 
   search_init (&search, DISCOVER_MAX_FILES);
-  r = open_parents (vdi, options, &search, error);
-  if (r == 0 && options->warn_if_newer)
-    r = parents_warn_if_newer (vdi, &search, error);
-  search_free (&search);
-  return r;
+  if (open_parents (vdi, options, &search, error) == -1)
+    return -1;
+  return options->warn_if_newer
+    ? parents_warn_if_newer (vdi, &search, error) : 0;
 }
 
 int

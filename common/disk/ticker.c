@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "disk/disk.h"
 #include "disk/ticker.h"
@@ -24,16 +25,13 @@ struct ticker {
 static bool
 wait_for_event (struct ticker *t, const struct timespec *until)
 {
-  bool stop;
+  HOLD_LOCK (&t->lock);
 
-  pthread_mutex_lock (&t->lock);
   while (!t->stop && !t->wanted &&
          pthread_cond_timedwait (&t->wake, &t->lock, until) == 0)
     ;
   t->wanted = false;
-  stop = t->stop;
-  pthread_mutex_unlock (&t->lock);
-  return !stop;
+  return !t->stop;
 }
 
 #define HURRY_MS 50
@@ -70,11 +68,10 @@ void
 ticker_wake (void *opaque)
 {
   struct ticker *t = opaque;
+  HOLD_LOCK (&t->lock);
 
-  pthread_mutex_lock (&t->lock);
   t->wanted = true;
   pthread_cond_signal (&t->wake);
-  pthread_mutex_unlock (&t->lock);
 }
 
 int

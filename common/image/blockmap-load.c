@@ -17,6 +17,7 @@
 #include "base/bitmap.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "base/pages.h"
 #include "base/text.h"
 #include "image/blockmap.h"
@@ -45,7 +46,6 @@ struct loading {
   uint64_t whole;               /* blocks that the file has room for */
   uint32_t limit;               /* indexes that there can be */
 
-  uint8_t *buffer;              /* of a piece */
   struct fingerprint *print;    /* of the indexes, or NULL */
   uint64_t ask_from;            /* the file has no hole before this byte */
 
@@ -189,15 +189,23 @@ compute_page (struct loading *l, uint32_t block, uint32_t page)
 /*------------------------------------------------------------------*/
 /* Reading */
 
-/* The buffer has n entries from block on. */
+static int
+no_memory (const struct loading *l, struct vdi_error *error)
+{
+  return vdi_set_errno (error, ENOMEM, "%s: the map of %" PRIu32 " blocks",
+                        l->st->name, l->map->n);
+}
+
+/* n entries from block on. */
 static void
-keep_piece (struct loading *l, uint32_t block, uint32_t n)
+keep_piece (struct loading *l, uint32_t block, uint32_t n,
+            const uint8_t *bytes)
 {
   uint32_t *pages = &l->map->pages[block / BLOCKMAP_PAGE];
   uint32_t i, kept = 0;
 
   for (i = 0; i < n; i += BLOCKMAP_PAGE, pages++) {
-    *pages = what_page (l, l->buffer + 4 * i, MIN (PAGE_BYTES, 4 * (n - i)));
+    *pages = what_page (l, bytes + 4 * i, MIN (PAGE_BYTES, 4 * (n - i)));
     if (*pages & BLOCKMAP_COMPUTED)
       compute_page (l, block + i, *pages);
     else
@@ -210,7 +218,7 @@ keep_piece (struct loading *l, uint32_t block, uint32_t n)
   pages = &l->map->pages[block / BLOCKMAP_PAGE];
   for (i = 0; i < n; i += BLOCKMAP_PAGE, pages++)
     if (*pages == BLOCKMAP_KEPT)
-      keep_page (l, block + i, l->buffer + 4 * i);
+      keep_page (l, block + i, bytes + 4 * i);
 }
 
 /* No map has a page of zeros that is as it should be.  If it goes on like
@@ -245,15 +253,18 @@ skip_hole (struct loading *l, uint32_t block)
 static int
 read_map (struct loading *l, struct vdi_error *error)
 {
+  CLEANUP_FREE uint8_t *piece = malloc (4 * MIN (l->map->n, PIECE) + 1);
   uint32_t block, n;
 
+  if (piece == NULL)
+    return no_memory (l, error);
   for (block = 0; block < l->map->n; block = skip_hole (l, block + n)) {
     n = MIN (PIECE - block % PIECE, l->map->n - block);
-    if (storage_read (l->st, l->buffer, n * UINT64_C (4),
+    if (storage_read (l->st, piece, n * UINT64_C (4),
                       vdi_entry_offset (l->h, block), "block map",
                       error) == -1)
       return -1;
-    keep_piece (l, block, n);
+    keep_piece (l, block, n, piece);
   }
   return 0;
 }
@@ -345,26 +356,12 @@ describe_damage (struct loading *l, uint64_t file_length)
 /*------------------------------------------------------------------*/
 
 static int
-no_memory (const struct loading *l, struct vdi_error *error)
-{
-  return vdi_set_errno (error, ENOMEM, "%s: the map of %" PRIu32 " blocks",
-                        l->st->name, l->map->n);
-}
-
-static int
 load (struct loading *l, uint64_t file_length, struct vdi_error *error)
 {
   struct blockmap *map = l->map;
-  int r;
 
-  l->buffer = malloc (4 * MIN (map->n, PIECE) + 1);
-  if (l->buffer == NULL)
-    return no_memory (l, error);
-  r = read_map (l, error);
-  free (l->buffer);
-  if (r == -1)
+  if (read_map (l, error) == -1)
     return -1;
-
   if (!are_all_different (l) && find_duplicate (l) == -1)
     return no_memory (l, error);
   if (l->first_bad < map->n)

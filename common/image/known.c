@@ -7,6 +7,7 @@
 
 #include "base/bitmap.h"
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "image/known.h"
 
 void
@@ -78,25 +79,24 @@ known_learn (struct known *k, uint64_t offset, uint64_t end, uint64_t when)
 
   if (first >= last)
     return;
-  pthread_mutex_lock (&k->lock);
+
+  HOLD_LOCK (&k->lock);
   if (k->bits == NULL)
     atomic_store_explicit (&k->bits, (_Atomic uint64_t *) bitmap_new (k->n),
                            memory_order_release);
   if (k->bits != NULL && when == k->forgotten)
     change (k->bits, first, last, true);
-  pthread_mutex_unlock (&k->lock);
 }
 
 void
 known_forget (struct known *k, uint64_t offset, uint64_t length)
 {
   const uint64_t end = block_at (k, offset + length - 1) + 1;
+  HOLD_LOCK (&k->lock);
 
-  pthread_mutex_lock (&k->lock);
   atomic_fetch_add (&k->forgotten, 1);
   if (k->bits != NULL)
     change (k->bits, block_at (k, offset), MIN (end, k->n), false);
-  pthread_mutex_unlock (&k->lock);
 }
 
 uint64_t

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "storage/again.h"
 #include "storage/open.h"
@@ -35,10 +36,10 @@ again_destroy (struct again *a)
 static void
 end (struct again *a)
 {
-  pthread_mutex_lock (&a->lock);
+  HOLD_LOCK (&a->lock);
+
   if (--a->open == 0)
     pthread_cond_broadcast (&a->changed);
-  pthread_mutex_unlock (&a->lock);
 }
 
 int
@@ -71,32 +72,33 @@ again_close (struct again *a, int own)
   errno = err;
 }
 
+/* The lock is held. */
+static void
+end_alone (struct again *a)
+{
+  a->alone = false;
+  pthread_cond_broadcast (&a->changed);
+}
+
 bool
 again_begin_alone (struct again *a, unsigned ms)
 {
-  struct timespec until;
-  bool r;
+  HOLD_LOCK (&a->lock);
+  const struct timespec until = clock_in_ms (ms);
 
-  pthread_mutex_lock (&a->lock);
   a->alone = true;
-  if (a->open > 0) {
-    until = clock_in_ms (ms);
-    while (a->open > 0 &&
-           pthread_cond_timedwait (&a->changed, &a->lock, &until) == 0)
-      ;
-  }
-  r = a->open == 0;
-  pthread_mutex_unlock (&a->lock);
-  if (!r)
-    again_end_alone (a);
-  return r;
+  while (a->open > 0 &&
+         pthread_cond_timedwait (&a->changed, &a->lock, &until) == 0)
+    ;
+  if (a->open > 0)
+    end_alone (a);
+  return a->open == 0;
 }
 
 void
 again_end_alone (struct again *a)
 {
-  pthread_mutex_lock (&a->lock);
-  a->alone = false;
-  pthread_cond_broadcast (&a->changed);
-  pthread_mutex_unlock (&a->lock);
+  HOLD_LOCK (&a->lock);
+
+  end_alone (a);
 }

@@ -25,6 +25,7 @@
 #include <linux/fs.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "storage/dirty.h"
@@ -249,14 +250,10 @@ static int
 file_storage_lock (struct storage *st, bool writer, struct vdi_error *error)
 {
   struct file *f = to_file (st);
-  int r;
+  HOLD_LOCK (&f->lock);
 
-  if (!f->use_locks)
-    return 0;
-  pthread_mutex_lock (&f->lock);
-  r = file_lock (f->fd, st->name, writer, &f->locks, error);
-  pthread_mutex_unlock (&f->lock);
-  return r;
+  return f->use_locks
+    ? file_lock (f->fd, st->name, writer, &f->locks, error) : 0;
 }
 
 static void
@@ -282,23 +279,19 @@ static int
 open_for_writing (struct file *f)
 {
   struct file_locks locks = { .reader = false };
-  struct vdi_error error = { .err = 0 };
-  int fd, r;
+  struct vdi_error error;       /* errno says enough */
+  CLEANUP_CLOSE const int fd = open_to_write (f->fd, f->st.name);
 
-  fd = open_to_write (f->fd, f->st.name);
-  if (fd == -1)
+  if (fd == -1 ||
+      (f->locks.reader &&
+       file_lock (fd, f->st.name, false, &locks, &error) == -1))
     return -1;
-  r = f->locks.reader ? file_lock (fd, f->st.name, false, &locks, &error) : 0;
-  if (r == 0) {
-    file_unlock (f->fd, &f->locks);
-    f->locks = locks;
-    f->writable = true;
-    while (dup3 (fd, f->fd, O_CLOEXEC) == -1 && errno == EINTR)
-      ;                         /* both are open: nothing else can be */
-  }
-  close (fd);
-  errno = error.err;
-  return r;
+  file_unlock (f->fd, &f->locks);
+  f->locks = locks;
+  f->writable = true;
+  while (dup3 (fd, f->fd, O_CLOEXEC) == -1 && errno == EINTR)
+    ;                           /* both are open: nothing else can be */
+  return 0;
 }
 
 static bool
@@ -319,13 +312,9 @@ static int
 file_make_writable (struct storage *st)
 {
   struct file *f = to_file (st);
-  int r = 0;
+  HOLD_LOCK (&f->lock);
 
-  pthread_mutex_lock (&f->lock);
-  if (!f->writable)
-    r = open_for_writing (f);
-  pthread_mutex_unlock (&f->lock);
-  return r;
+  return f->writable ? 0 : open_for_writing (f);
 }
 
 /* Who has found it by its name may have something in it. */
@@ -377,23 +366,18 @@ static const struct storage_ops file_ops = {
   .close = file_close,
 };
 
-/* Make a storage of an open file.  fd is closed if this fails. */
+/* Make a storage of an open file.  If this fails, fd is still the caller's. */
 static int
 new_file (int fd, const struct stat *sb, const char *filename, bool locks,
           struct storage **ret, struct vdi_error *error)
 {
-  struct file *f = calloc (1, sizeof *f);
+  CLEANUP_FREE struct file *f = calloc (1, sizeof *f);
 
-  if (f == NULL)
-    goto no_memory;
-  if (space_init (&f->space, &f->st, fd, sb) == -1) {
-    vdi_set_errno (error, errno, "%s: cannot find out the sector size",
-                   filename);
-    goto err;
-  }
-  f->st.name = real_name (filename);
-  if (f->st.name == NULL)
-    goto no_memory;
+  if (f != NULL && space_init (&f->space, &f->st, fd, sb) == -1)
+    return vdi_set_errno (error, errno, "%s: cannot find out the sector size",
+                          filename);
+  if (f == NULL || (f->st.name = real_name (filename)) == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s: cannot open", filename);
   f->st.ops = &file_ops;
   f->fd = fd;
   f->block_device = S_ISBLK (sb->st_mode);
@@ -409,14 +393,8 @@ new_file (int fd, const struct stat *sb, const char *filename, bool locks,
   atomic_init (&f->can_durable, !f->block_device);
   find_limit (f);
   *ret = &f->st;
+  f = NULL;
   return 0;
-
- no_memory:
-  vdi_set_errno (error, ENOMEM, "%s: cannot open", filename);
- err:
-  free (f);
-  close (fd);
-  return -1;
 }
 
 int
@@ -431,7 +409,9 @@ storage_open_file (const char *filename, bool locks, struct storage **ret,
                           "block device", filename);
   if (fd == -1)
     return vdi_set_errno (error, errno, "%s: cannot open", filename);
-  return new_file (fd, &sb, filename, locks, ret, error);
+  if (new_file (fd, &sb, filename, locks, ret, error) == -1)
+    return file_give_up (fd);
+  return 0;
 }
 
 int
@@ -447,7 +427,7 @@ storage_create_file (const char *filename, bool locks, struct storage **ret,
   if (fd == -1)
     return vdi_set_errno (error, errno, "%s: cannot create", filename);
   if (new_file (fd, &sb, filename, locks, ret, error) == -1)
-    return -1;
+    return file_give_up (fd);
   f = to_file (*ret);
   f->writable = true;
   f->unfinished = true;

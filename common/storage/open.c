@@ -15,6 +15,7 @@
 
 #include <linux/magic.h>
 
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "storage/open.h"
 
@@ -89,18 +90,16 @@ char *
 real_name (const char *filename)
 {
   const char *last = strrchr (filename, '/');
-  char *name = realpath (filename, NULL), *dir, *real;
+  char *name = realpath (filename, NULL);
+  CLEANUP_FREE char *dir = NULL, *real = NULL;
 
   if (name != NULL)
     return name;
   dir = file_directory (filename);
   real = dir != NULL ? realpath (dir, NULL) : NULL;
-  free (dir);
   if (real == NULL)
     return strdup (filename);
-  name = file_join (real, last != NULL ? last + 1 : filename);
-  free (real);
-  return name;
+  return file_join (real, last != NULL ? last + 1 : filename);
 }
 
 static bool
@@ -118,19 +117,18 @@ static bool
 is_hidden_in (const char *dir_name, const struct stat *ours)
 {
   static const char hidden[] = ".fuse_hidden";
-  DIR *dir = opendir (dir_name);
-  bool found = false;
+  CLEANUP_CLOSEDIR DIR *dir = opendir (dir_name);
   struct dirent *d;
   struct stat is;
 
   if (dir == NULL)
     return false;
-  while (!found && (d = readdir (dir)) != NULL)
-    found = strncmp (d->d_name, hidden, sizeof hidden - 1) == 0 &&
-            fstatat (dirfd (dir), d->d_name, &is, AT_SYMLINK_NOFOLLOW) == 0 &&
-            same_file (&is, ours);
-  closedir (dir);
-  return found;
+  while ((d = readdir (dir)) != NULL)
+    if (strncmp (d->d_name, hidden, sizeof hidden - 1) == 0 &&
+        fstatat (dirfd (dir), d->d_name, &is, AT_SYMLINK_NOFOLLOW) == 0 &&
+        same_file (&is, ours))
+      return true;
+  return false;
 }
 
 /* Where it was, if the kernel says that it is there no more: to be freed,
@@ -153,18 +151,15 @@ removed_from (int fd)
 bool
 has_lost_name (int fd)
 {
+  CLEANUP_FREE char *dir = NULL;
   struct stat ours;
-  char *dir;
-  bool r;
 
   if (fstat (fd, &ours) == -1)
     return errno == ESTALE;     /* NFS: removed by another computer */
   if (ours.st_nlink != 1 || !in_user_space (fd))
     return ours.st_nlink == 0;
   dir = removed_from (fd);
-  r = dir != NULL && is_hidden_in (dir, &ours);
-  free (dir);
-  return r;
+  return dir != NULL && is_hidden_in (dir, &ours);
 }
 
 /*------------------------------------------------------------------*/
@@ -280,19 +275,14 @@ discard_new (int fd, const char *filename, bool named)
 int
 sync_directory (const char *filename)
 {
-  char *dir = file_directory (filename);
-  int fd, r;
+  CLEANUP_FREE char *dir = file_directory (filename);
+  CLEANUP_CLOSE int fd = -1;
 
   if (dir == NULL)
     return -1;
   fd = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  free (dir);
   if (fd == -1)
     return -1;
-  r = fsync (fd);
   /* Some file systems cannot, and need not. */
-  if (r == -1 && errno == EINVAL)
-    r = 0;
-  file_give_up (fd);
-  return r;
+  return fsync (fd) == -1 && errno != EINVAL ? -1 : 0;
 }

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "storage/sync.h"
 
 void
@@ -45,20 +46,19 @@ find (struct sync_calls *calls, const struct sync_call *call)
 void
 sync_enter (struct sync_calls *calls, struct sync_call *call)
 {
-  pthread_mutex_lock (&calls->lock);
+  HOLD_LOCK (&calls->lock);
+
   call->number = ++calls->last;
   call->next = NULL;
   *find (calls, NULL) = call;
-  pthread_mutex_unlock (&calls->lock);
 }
 
 int
 sync_leave (struct sync_calls *calls, struct sync_call *call, bool failed)
 {
+  HOLD_LOCK (&calls->lock);
   uint64_t last;
-  int r;
 
-  pthread_mutex_lock (&calls->lock);
   *find (calls, call) = call->next;
   calls->failed |= failed;
   pthread_cond_broadcast (&calls->ended);
@@ -68,9 +68,7 @@ sync_leave (struct sync_calls *calls, struct sync_call *call, bool failed)
   while (!calls->failed &&
          calls->oldest != NULL && calls->oldest->number <= last)
     pthread_cond_wait (&calls->ended, &calls->lock);
-  r = calls->failed ? -1 : 0;
-  pthread_mutex_unlock (&calls->lock);
-  return r;
+  return calls->failed ? -1 : 0;
 }
 
 int

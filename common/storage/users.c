@@ -16,6 +16,7 @@
 
 #include <linux/kcmp.h>
 
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "storage/users.h"
 
@@ -62,15 +63,13 @@ static struct user
 describe (pid_t pid)
 {
   struct user u = { .pid = pid };
+  CLEANUP_CLOSE int fd = -1;
   char path[64];
   ssize_t n, i;
-  int fd;
 
   snprintf (path, sizeof path, "/proc/%ld/comm", (long) pid);
   fd = open (path, O_RDONLY | O_CLOEXEC);
   n = fd == -1 ? 0 : read (fd, u.name, sizeof u.name - 1);
-  if (fd != -1)
-    close (fd);
   for (i = 0; i < n && u.name[i] != '\n'; i++)
     if (u.name[i] < ' ' || u.name[i] > '~')
       u.name[i] = '?';
@@ -171,7 +170,8 @@ cannot_look (struct search *s)
 static void
 look_at_process (struct search *s, bool mapped)
 {
-  DIR *links = open_part (s->pid, mapped ? "map_files" : "fd");
+  CLEANUP_CLOSEDIR DIR *links =
+    open_part (s->pid, mapped ? "map_files" : "fd");
   struct dirent *d;
 
   if (links == NULL) {
@@ -184,13 +184,12 @@ look_at_process (struct search *s, bool mapped)
   while ((d = readdir (links)) != NULL)
     if (d->d_name[0] != '.')
       look_at_link (s, dirfd (links), d->d_name, mapped);
-  closedir (links);
 }
 
 static void
 look_at_all (struct search *s, bool mapped)
 {
-  DIR *processes = opendir ("/proc");
+  CLEANUP_CLOSEDIR DIR *processes = opendir ("/proc");
   struct dirent *d;
 
   if (processes == NULL)
@@ -200,7 +199,6 @@ look_at_all (struct search *s, bool mapped)
     if (s->pid > 0)
       look_at_process (s, mapped);
   }
-  closedir (processes);
 }
 
 void
