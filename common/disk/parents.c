@@ -4,9 +4,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "disk/parents.h"
 #include "find/discover.h"
 
@@ -138,7 +138,7 @@ parents_next (const struct vdi *vdi, const struct vdi_options *options,
               struct search *search, char **filename, struct vdi_error *error)
 {
   const struct image *child = vdi->levels[vdi->depth - 1];
-  char *warning;
+  CLEANUP_FREE char *warning = NULL;
 
   if (parents_check_link (vdi, error) == -1)
     return -1;
@@ -151,7 +151,6 @@ parents_next (const struct vdi *vdi, const struct vdi_options *options,
     return -1;
   if (warning != NULL)
     vdi_warn (&vdi->listener, "%s", warning);
-  free (warning);
   return 0;
 }
 
@@ -163,14 +162,13 @@ parents_warn_if_newer (const struct vdi *vdi, struct search *search,
                        struct vdi_error *error)
 {
   const struct image *img = vdi->levels[0];
-  char *newer;
+  CLEANUP_FREE char *newer = NULL;
   int r = discover_newer (search, img->name, &img->header.uuid_image, &newer,
                           error);
 
   if (r != 1)
     return r;
   vdi_warn (&vdi->listener, "%s", newer);
-  free (newer);
   return 0;
 }
 
@@ -178,28 +176,22 @@ int
 vdi_find_child (struct vdi *vdi, char **child, struct vdi_error *error)
 {
   const struct image *img = vdi->levels[0];
-  struct search search;
-  int r;
+  CLEANUP (search_free) struct search search;
 
   search_init (&search, DISCOVER_MAX_FILES);
-  r = discover_child (&search, img->name, &img->header.uuid_image, child,
-                      error);
-  search_free (&search);
-  return r;
+  return discover_child (&search, img->name, &img->header.uuid_image, child,
+                         error);
 }
 
 int
 vdi_find_parent_twin (struct vdi *vdi, char **twin, struct vdi_error *error)
 {
   const struct image *parent = vdi->levels[1];
-  struct search search;
-  int r;
+  CLEANUP (search_free) struct search search;
 
+  search_init (&search, DISCOVER_MAX_FILES);
   if (vdi->depth == 1)
     return 0;
-  search_init (&search, DISCOVER_MAX_FILES);
-  r = discover_twin (&search, vdi->levels[0]->name, parent->name,
-                     &parent->header.uuid_image, twin, error);
-  search_free (&search);
-  return r;
+  return discover_twin (&search, vdi->levels[0]->name, parent->name,
+                        &parent->header.uuid_image, twin, error);
 }

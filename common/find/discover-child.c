@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "base/text.h"
 #include "find/discover.h"
 #include "find/search.h"
@@ -175,7 +176,7 @@ discover_child (struct search *s, const char *filename,
 {
   const struct self self = self_of (filename);
   const struct sighting *seen = NULL;
-  struct known_by_machine k = { .uuid = uuid };
+  CLEANUP (forget) struct known_by_machine k = { .uuid = uuid };
   enum name_kind kind;
   size_t own;
   int r;
@@ -198,7 +199,6 @@ discover_child (struct search *s, const char *filename,
     *child = k.child;
     k.child = NULL;
   }
-  forget (&k);
   return r;
 }
 
@@ -209,8 +209,10 @@ discover_child (struct search *s, const char *filename,
 struct tips {
   const struct sightings *table;
   const struct self *self;
+  /* While they are looked for. */
   bool *known;                  /* by number: is in queue */
   size_t *queue, nr_queue;      /* numbers of all that stand on it */
+
   const struct sighting *tip[MAX_NAMED]; /* the first of nr */
   size_t nr;
 };
@@ -246,12 +248,14 @@ static int
 find_tips (struct tips *t, const struct vdi_uuid *uuid,
            struct vdi_error *error)
 {
+  CLEANUP_FREE bool *known = calloc (t->table->nr + 1, sizeof *known);
+  CLEANUP_FREE size_t *queue = malloc ((t->table->nr + 1) * sizeof *queue);
   size_t i;
 
-  t->known = calloc (t->table->nr + 1, sizeof *t->known);
-  t->queue = malloc ((t->table->nr + 1) * sizeof *t->queue);
-  if (t->known == NULL || t->queue == NULL)
+  if (known == NULL || queue == NULL)
     return sightings_no_memory (error);
+  t->known = known;
+  t->queue = queue;
   queue_children (t, uuid);
   for (i = 0; i < t->nr_queue; ++i) {
     const struct sighting *seen = sightings_get (t->table, t->queue[i]);
@@ -299,25 +303,20 @@ discover_newer (struct search *s, const char *filename,
 {
   const struct self self = self_of (filename);
   struct tips t = { .table = &s->seen, .self = &self };
-  struct known_by_machine k = { .uuid = uuid };
+  CLEANUP (forget) struct known_by_machine k = { .uuid = uuid };
   size_t own;
-  int r;
 
   if (vdi_uuid_is_null (uuid))
     return 0;
   s->files_left[LIKELY_NAMES] =
     MIN (s->files_left[LIKELY_NAMES], READER_MAX_FILES);
   if (search_add_usual_folders (s, filename, &own, error) == -1 ||
-      search_read (s, LIKELY_NAMES, error) == -1)
+      search_read (s, LIKELY_NAMES, error) == -1 ||
+      find_tips (&t, uuid, error) == -1 ||
+      search_visit_machines (s, READER_MAX_MACHINES, ask_machine, &k,
+                             error) == -1)
     return -1;
-  r = find_tips (&t, uuid, error);
-  if (r == 0)
-    r = search_visit_machines (s, READER_MAX_MACHINES, ask_machine, &k,
-                               error);
-  if (r != -1 && (t.nr > 0 || k.newest != NULL))
-    r = describe_newer (filename, &t, &k, newer, error);
-  free (t.known);
-  free (t.queue);
-  forget (&k);
-  return r;
+  if (t.nr == 0 && k.newest == NULL)
+    return 0;
+  return describe_newer (filename, &t, &k, newer, error);
 }

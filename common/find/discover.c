@@ -234,15 +234,10 @@ choose (const struct family *f, const struct wanted *w,
     say_twins (f, m, text, sizeof text);
   else if (m->nr_fit == 0)
     say_unread (f, m, text, sizeof text);
-  *warning = NULL;
   if (text[0] != '\0' && (*warning = strdup (text)) == NULL)
     return sightings_no_memory (f->error);
   *filename = strdup (chosen->filename);
-  if (*filename == NULL) {
-    free (*warning);
-    return sightings_no_memory (f->error);
-  }
-  return 0;
+  return *filename ? 0 : sightings_no_memory (f->error);
 }
 
 /* The first candidate with the UUID, looking at no more of them. */
@@ -297,10 +292,10 @@ discover_parent (struct search *search, const char *child,
   struct matches m = { .nr = 1 };
   int r = find_candidate (&f, &m.first);
 
+  *warning = NULL;
   if (r == -1)
     return -1;
   if (r == 1) {
-    *warning = NULL;
     *filename = strdup (m.first->filename);
     return *filename ? 0 : sightings_no_memory (error);
   }

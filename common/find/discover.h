@@ -44,8 +44,9 @@ extern int discover_header (const char *filename, struct vdi_header *,
  * modification UUID, too.  If several have, and are of the same length
  * with the same header, it is the one beside the child, or else the first.
  *
- * On success *filename is allocated with malloc, and *warning, too, if
- * there is something to be said about the choice, else it is NULL.
+ * On success *filename is allocated with malloc.  *warning is, if there is
+ * something to be said about the choice, else it is NULL: free it also
+ * after a failure.
  * ENOENT: the error names child, UUID, and every place looked at.
  * EINVAL: there are several, and nothing to choose one by.
  */

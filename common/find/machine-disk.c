@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
 #include "base/text.h"
 #include "find/discover.h"
 #include "find/machine-files.h"
@@ -240,7 +241,7 @@ static int
 find_file (const struct finder *f, size_t image, const struct vdi_uuid *uuid,
            char **filename)
 {
-  char *moved;
+  CLEANUP_FREE char *moved = NULL;
 
   if (machine_find_file (&f->folders, f->m, image, uuid, filename, &moved,
                          f->error) == -1)
@@ -249,7 +250,6 @@ find_file (const struct finder *f, size_t image, const struct vdi_uuid *uuid,
     vdi_warn (f->listener, "%s: an image of machine %.*s is not where the "
               "machine file says; using %s, which has its UUID (%s)", f->vbox,
               SHOWN, f->m->name, *filename, moved);
-  free (moved);
   return 0;
 }
 
@@ -308,7 +308,8 @@ find_why_read_only (const struct finder *f, size_t state, size_t image,
                     const struct vdi_machine_disk *disk, char **why)
 {
   const struct machine_state *s = &f->m->states[state];
-  char text[VDI_ERROR_MAX] = "", *child;
+  CLEANUP_FREE char *child = NULL;
+  char text[VDI_ERROR_MAX] = "";
   int r;
 
   if (image != MACHINE_NONE)
@@ -324,11 +325,9 @@ find_why_read_only (const struct finder *f, size_t state, size_t image,
                         &child, f->error);
     if (r == -1)
       return -1;
-    if (r == 1) {
+    if (r == 1)
       text_append (text, sizeof text, "the image %s depends on it, and would "
                    "be ruined", child);
-      free (child);
-    }
   }
   if (text[0] == '\0' && is_spare (f->vbox))
     text_append (text, sizeof text, "%s may be older than a snapshot or the "

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "find/discover.h"
 #include "find/machine-files.h"
@@ -91,10 +92,8 @@ machine_folders_init (struct machine_folders *f, const char *vbox,
     search_init (f->search, DISCOVER_MAX_FILES);
   f->dirs = calloc (3 + nr_dirs, sizeof *f->dirs);
   if (f->usual == NULL || f->snapshots == NULL || f->search == NULL ||
-      f->dirs == NULL) {
-    machine_folders_free (f);
+      f->dirs == NULL)
     return out_of_memory (f, error);
-  }
   f->dirs[f->nr_dirs++] = f->home;
   f->dirs[f->nr_dirs++] = f->snapshots;
   f->dirs[f->nr_dirs++] = f->usual;
@@ -113,7 +112,6 @@ machine_folders_free (struct machine_folders *f)
   if (f->search != NULL)
     search_free (f->search);
   free (f->search);
-  *f = (struct machine_folders) { .vbox = f->vbox };
 }
 
 /* Does a file hold that image?  If not, *why says what it is. */
@@ -139,7 +137,8 @@ holds (const char *filename, const struct vdi_uuid *uuid,
 char *
 machine_location (const struct machine_folders *f, const char *location)
 {
-  char *name = in_directory (f->home, location), *slashes;
+  char *name = in_directory (f->home, location);
+  CLEANUP_FREE char *slashes = NULL;
   struct stat st;
 
   if (name == NULL || strchr (location, '\\') == NULL ||
@@ -147,9 +146,7 @@ machine_location (const struct machine_folders *f, const char *location)
     return name;
   free (name);
   slashes = with_slashes (location);
-  name = slashes ? in_directory (f->home, slashes) : NULL;
-  free (slashes);
-  return name;
+  return slashes ? in_directory (f->home, slashes) : NULL;
 }
 
 /* Of an absolute name of another host, or of a machine folder that was

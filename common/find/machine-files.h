@@ -23,7 +23,7 @@ struct machine_folders {
 };
 
 /* dirs: others to look in.  vbox and these must live as long as the
- * result.
+ * result.  If this fails, machine_folders_free it, too.
  */
 extern int machine_folders_init (struct machine_folders *, const char *vbox,
                                  const struct machine *,

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "find/search.h"
@@ -19,7 +19,8 @@ file_start_read (const char *filename, bool allow_device,
                  struct file_start *start, struct vdi_error *error)
 {
   struct stat st;
-  const int fd = file_open (filename, allow_device ? FILE_OR_DEVICE : 0, &st);
+  CLEANUP_CLOSE const int fd =
+    file_open (filename, allow_device ? FILE_OR_DEVICE : 0, &st);
   ssize_t size;
 
   *start = (struct file_start) {
@@ -32,12 +33,9 @@ file_start_read (const char *filename, bool allow_device,
   if (fd == -1)
     return vdi_set_errno (error, errno, "%s", filename);
   size = file_read (fd, start->bytes, sizeof start->bytes);
-  if (size == -1) {
-    vdi_set_errno (error, errno, "%s: reading its header", filename);
-    return file_give_up (fd);
-  }
+  if (size == -1)
+    return vdi_set_errno (error, errno, "%s: reading its header", filename);
   start->size = size;
-  close (fd);
   return 0;
 }
 
@@ -78,6 +76,7 @@ static int
 add_folder (struct search *s, char *dir, size_t *number,
             struct vdi_error *error)
 {
+  CLEANUP_FREE char *taken = dir;
   struct folder p = { .dir = dir }, *folders;
   struct stat st;
 
@@ -90,17 +89,14 @@ add_folder (struct search *s, char *dir, size_t *number,
     p.id = file_id_of (&st);
   }
   for (*number = 0; *number < s->nr_folders; ++*number)
-    if (is_same_folder (&s->folders[*number], &p)) {
-      free (dir);
+    if (is_same_folder (&s->folders[*number], &p))
       return 0;
-    }
   folders = realloc (s->folders, (s->nr_folders + 1) * sizeof *folders);
-  if (folders == NULL) {
-    free (dir);
+  if (folders == NULL)
     return sightings_no_memory (error);
-  }
   folders[s->nr_folders++] = p;
   s->folders = folders;
+  taken = NULL;
   return 0;
 }
 
@@ -171,17 +167,14 @@ int
 search_add_usual_folders (struct search *s, const char *filename,
                           size_t *own, struct vdi_error *error)
 {
-  char *real;
-  int r;
+  CLEANUP_FREE char *real = NULL;
 
   if (add_folders_around (s, directory_of (filename), own, error) == -1)
     return -1;
   real = realpath (filename, NULL);
   if (real == NULL)
     return errno == ENOMEM ? sightings_no_memory (error) : 0;
-  r = add_folders_around (s, file_directory (real), own, error);
-  free (real);
-  return r;
+  return add_folders_around (s, file_directory (real), own, error);
 }
 
 /*------------------------------------------------------------------*/
@@ -218,67 +211,62 @@ compare_names (const void *a, const void *b)
   return strcmp (*(char *const *) a, *(char *const *) b);
 }
 
+struct names {
+  char **name;
+  size_t nr;
+};
+
 static void
-free_names (char **names, size_t from, size_t to)
+cut_names (struct names *names, size_t max)
 {
-  while (from < to)
-    free (names[from++]);
+  while (names->nr > max)
+    free (names->name[--names->nr]);
+}
+
+static void
+free_names (struct names *names)
+{
+  cut_names (names, 0);
+  free (names->name);
 }
 
 /* Sort names, and keep only the first max. */
 static void
-keep_first (char **names, size_t *nr, size_t max, bool *more)
+keep_first (struct names *names, size_t max, bool *more)
 {
-  qsort (names, *nr, sizeof *names, compare_names);
-  if (*nr > max) {
-    free_names (names, max, *nr);
-    *nr = max;
-    *more = true;
-  }
+  qsort (names->name, names->nr, sizeof *names->name, compare_names);
+  *more |= names->nr > max;
+  cut_names (names, max);
 }
 
 /* The first max names of a kind that may be files in a directory, in
- * bounded memory however many there are.
+ * bounded memory however many there are.  Returns errno.
  */
 static int
 list_directory (const char *dir, enum name_kind kind, size_t max,
-                char ***names_r, size_t *nr_r, bool *more, int *err)
+                struct names *names, bool *more)
 {
   const size_t room = 2 * max + 1;
-  char **names;
-  size_t nr = 0;
+  CLEANUP_CLOSEDIR DIR *dp = opendir (dir);
   struct dirent *d;
-  DIR *dp = opendir (dir);
 
-  if (dp == NULL) {
-    *err = errno;
-    return -1;
-  }
-  names = malloc (room * sizeof *names);
-  while (names != NULL && (errno = 0, d = readdir (dp)) != NULL) {
+  if (dp == NULL)
+    return errno;
+  names->name = malloc (room * sizeof *names->name);
+  if (names->name == NULL)
+    return ENOMEM;
+  while ((d = readdir (dp)) != NULL) {
     if (d->d_type == DT_DIR || strcmp (d->d_name, ".") == 0 ||
         strcmp (d->d_name, "..") == 0 || !is_of_kind (d->d_name, kind))
       continue;
-    names[nr] = strdup (d->d_name);
-    if (names[nr] == NULL)
-      goto fail;
-    if (++nr == room)
-      keep_first (names, &nr, max, more);
+    names->name[names->nr] = strdup (d->d_name);
+    if (names->name[names->nr] == NULL)
+      return ENOMEM;
+    if (++names->nr == room)
+      keep_first (names, max, more);
   }
-  if (names == NULL)
-    goto fail;
-  closedir (dp);
-  keep_first (names, &nr, max, more);
-  *names_r = names;
-  *nr_r = nr;
+  keep_first (names, max, more);
   return 0;
-
- fail:
-  *err = ENOMEM;
-  free_names (names, 0, nr);
-  free (names);
-  closedir (dp);
-  return -1;
 }
 
 /* folder is its number: s->folders may move. */
@@ -290,26 +278,26 @@ visit_directory (struct search *s, size_t folder, enum name_kind kind,
                  visit_fn fn, void *opaque, struct vdi_error *error)
 {
   struct folder *const p = &s->folders[folder];
-  char **names;
-  size_t nr, i;
-  int r = 0;
+  CLEANUP (free_names) struct names names = { .nr = 0 };
+  size_t i;
+  int r;
 
   if (p->err)
     return 0;
-  if (list_directory (p->dir, kind, s->files_left[kind], &names, &nr,
-                      &s->cut_short, &p->err) == -1)
+  p->err = list_directory (p->dir, kind, s->files_left[kind], &names,
+                           &s->cut_short);
+  if (p->err)
     return p->err == ENOMEM ? sightings_no_memory (error) : 0;
-  for (i = 0; i < nr && r == 0; ++i) {
-    char *filename = file_join (p->dir, names[i]);
+  for (i = 0; i < names.nr; ++i) {
+    CLEANUP_FREE char *filename = file_join (p->dir, names.name[i]);
 
     s->files_left[kind]--;
     r = filename ? fn (s, folder, filename, opaque, error)
                  : sightings_no_memory (error);
-    free (filename);
+    if (r != 0)
+      return r;
   }
-  free_names (names, 0, nr);
-  free (names);
-  return r;
+  return 0;
 }
 
 static bool

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "vbox/machine.h"
 #include "vbox/xml.h"
 
@@ -103,53 +104,47 @@ get_or (struct reader *r, const char *name, const char *otherwise)
 static bool
 get_true (struct reader *r, const char *name)
 {
-  char *value = xml_attribute (r->xml, name);
-  bool is_true = value != NULL && strcasecmp (value, "true") == 0;
+  CLEANUP_FREE char *value = xml_attribute (r->xml, name);
 
-  free (value);
-  return is_true;
+  return value != NULL && strcasecmp (value, "true") == 0;
 }
 
 static bool
 get_present (struct reader *r, const char *name)
 {
-  char *value = xml_attribute (r->xml, name);
-  bool present = value != NULL && value[0] != '\0';
+  CLEANUP_FREE char *value = xml_attribute (r->xml, name);
 
-  free (value);
-  return present;
+  return value != NULL && value[0] != '\0';
 }
 
 static void
 get_uuid (struct reader *r, const char *element, struct vdi_uuid *uuid)
 {
-  char *value = xml_attribute (r->xml, "uuid");
+  CLEANUP_FREE char *value = xml_attribute (r->xml, "uuid");
 
   if (value == NULL)
     xml_fail (r->xml, "%s has no uuid", element);
   else if (!vdi_uuid_parse (value, uuid))
     xml_fail (r->xml, "the uuid of %s is \"%s\", which is not a UUID",
               element, value);
-  free (value);
 }
 
 static unsigned
 get_port (struct reader *r, const char *name)
 {
-  char *value = xml_attribute (r->xml, name), *end;
-  unsigned long n = 0;
+  CLEANUP_FREE char *value = xml_attribute (r->xml, name);
+  unsigned long n;
+  char *end;
 
-  if (value != NULL) {
-    errno = 0;
-    n = strtoul (value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end || errno || n > MAX_PORT) {
-      xml_fail (r->xml, "the %s of AttachedDevice is \"%s\", which is not "
-                "a number from 0 to %d", name, value, MAX_PORT);
-      n = 0;
-    }
-  }
-  free (value);
-  return n;
+  if (value == NULL)
+    return 0;
+  errno = 0;
+  n = strtoul (value, &end, 10);
+  if (value[0] >= '0' && value[0] <= '9' && !*end && !errno && n <= MAX_PORT)
+    return n;
+  xml_fail (r->xml, "the %s of AttachedDevice is \"%s\", which is not a "
+            "number from 0 to %d", name, value, MAX_PORT);
+  return 0;
 }
 
 /*------------------------------------------------------------------*/
@@ -219,23 +214,21 @@ enter_hard_disk (struct reader *r, struct element *element)
 static void
 enter_property (struct reader *r, const struct element *element)
 {
-  char *name = xml_attribute (r->xml, "name");
+  CLEANUP_FREE char *name = xml_attribute (r->xml, "name");
 
   if (name != NULL && (strcmp (name, "CRYPT/KeyStore") == 0 ||
                        strcmp (name, "CRYPT/KeyId") == 0))
     r->m->images[element->image].encrypted = true;
-  free (name);
 }
 
 static void
 enter_device (struct reader *r, struct element *element)
 {
-  char *type = xml_attribute (r->xml, "type");
+  CLEANUP_FREE char *type = xml_attribute (r->xml, "type");
 
   element->is_disk = type != NULL && strcmp (type, "HardDisk") == 0;
   element->port = get_port (r, "port");
   element->device = get_port (r, "device");
-  free (type);
 }
 
 static void
@@ -298,38 +291,41 @@ on_start (void *opaque, struct xml *x, size_t depth, const char *name)
   }
 }
 
+static int
+load (const char *vbox, struct reader *r, struct vdi_error *error)
+{
+  r->m = calloc (1, sizeof *r->m);
+  if (r->m == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s", vbox);
+  r->open[0] = (struct element) { .kind = DOCUMENT, .image = MACHINE_NONE };
+  if (xml_read (vbox, on_start, r, error) == -1)
+    return -1;
+  if (r->seen_machine)
+    return 0;
+  if (r->encrypted)
+    return vdi_set_error (error, EINVAL, "%s: the machine is encrypted as a "
+                          "whole, so that its disks are not to be seen here: "
+                          "decrypt it in VirtualBox first (its disks may be "
+                          "encrypted, too, and then file= gives nothing but "
+                          "cipher text)", vbox);
+  return vdi_set_error (error, EINVAL, "%s: there is no Machine in it: is it "
+                        "the .vbox file of a VirtualBox machine?", vbox);
+}
+
 int
 machine_load (const char *vbox, struct machine **m, struct vdi_error *error)
 {
-  struct reader *r = calloc (1, sizeof *r);
-  int ret = -1;
+  CLEANUP_FREE struct reader *r = calloc (1, sizeof *r);
+  int ret;
 
-  if (r == NULL || (r->m = calloc (1, sizeof *r->m)) == NULL)
-    vdi_set_errno (error, ENOMEM, "%s", vbox);
-  else {
-    r->open[0] = (struct element) {
-      .kind = DOCUMENT, .image = MACHINE_NONE
-    };
-    ret = xml_read (vbox, on_start, r, error);
-  }
-  if (ret == 0 && !r->seen_machine && r->encrypted)
-    ret = vdi_set_error (error, EINVAL, "%s: the machine is encrypted as a "
-                         "whole, so that its disks are not to be seen here: "
-                         "decrypt it in VirtualBox first (its disks may be "
-                         "encrypted, too, and then file= gives nothing but "
-                         "cipher text)", vbox);
-  else if (ret == 0 && !r->seen_machine)
-    ret = vdi_set_error (error, EINVAL, "%s: there is no Machine in it: is "
-                         "it the .vbox file of a VirtualBox machine?", vbox);
-  if (ret == 0) {
+  if (r == NULL)
+    return vdi_set_errno (error, ENOMEM, "%s", vbox);
+  ret = load (vbox, r, error);
+  free (r->controller);
+  if (ret == 0)
     *m = r->m;
-    r->m = NULL;
-  }
-  if (r != NULL) {
-    free (r->controller);
+  else
     machine_free (r->m);
-    free (r);
-  }
   return ret;
 }
 

@@ -22,12 +22,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <libxml/parser.h>
 #include <libxml/xmlerror.h>
 
 #include "base/checked.h"
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "vbox/xml.h"
 
@@ -239,38 +239,33 @@ too_many_attributes (const char *p)
   return false;
 }
 
-/* The whole file, with a NUL behind it. */
-static char *
-read_file (const char *filename, size_t *size, struct vdi_error *error)
+/* The whole file, with a NUL behind it.  *data is to be freed in any case. */
+static int
+read_file (const char *filename, char **data, size_t *size,
+           struct vdi_error *error)
 {
   struct stat sb;
-  char *data = NULL;
-  ssize_t n = -1;
-  const int fd = file_open (filename, 0, &sb);
+  CLEANUP_CLOSE const int fd = file_open (filename, 0, &sb);
+  ssize_t n;
 
   if (fd == -1 && errno == EMEDIUMTYPE)
-    vdi_set_error (error, EINVAL, "%s: is not a file, %s", filename,
-                   S_ISDIR (sb.st_mode)
-                   ? "but a directory: name the .vbox file in it"
-                   : "as the .vbox file of a VirtualBox machine is");
-  else if (fd == -1)
-    vdi_set_errno (error, errno, "%s", filename);
-  else if (sb.st_size > XML_MAX_BYTES)
-    vdi_set_error (error, EINVAL, "%s: is longer than %d MiB, as the .vbox "
-                   "file of a VirtualBox machine never is", filename,
-                   XML_MAX_BYTES >> 20);
-  else if ((data = malloc (sb.st_size + 1)) == NULL ||
-           (n = file_read (fd, data, sb.st_size)) == -1)
-    vdi_set_errno (error, errno, "%s", filename);
-  if (fd != -1)
-    close (fd);
-  if (n == -1) {
-    free (data);
-    return NULL;
-  }
-  data[n] = '\0';
+    return vdi_set_error (error, EINVAL, "%s: is not a file, %s", filename,
+                          S_ISDIR (sb.st_mode)
+                          ? "but a directory: name the .vbox file in it"
+                          : "as the .vbox file of a VirtualBox machine is");
+  if (fd == -1)
+    return vdi_set_errno (error, errno, "%s", filename);
+  if (sb.st_size > XML_MAX_BYTES)
+    return vdi_set_error (error, EINVAL, "%s: is longer than %d MiB, as the "
+                          ".vbox file of a VirtualBox machine never is",
+                          filename, XML_MAX_BYTES >> 20);
+  *data = malloc (sb.st_size + 1);
+  n = *data != NULL ? file_read (fd, *data, sb.st_size) : -1;
+  if (n == -1)
+    return vdi_set_errno (error, errno, "%s", filename);
+  (*data)[n] = '\0';
   *size = n;
-  return data;
+  return 0;
 }
 
 static int
@@ -319,11 +314,12 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
   struct xml x = {
     .filename = filename, .start = start, .opaque = opaque, .error = error
   };
-  size_t size;
-  char *data = read_file (filename, &size, error), *last, lost[100];
+  CLEANUP_FREE char *data = NULL;
+  char *last, lost[100];
+  size_t size = 0;
   int r;
 
-  if (data == NULL)
+  if (read_file (filename, &data, &size, error) == -1)
     return -1;
   if (!looks_like_xml (data, size))
     r = vdi_set_error (error, EINVAL, "%s: is not XML in UTF-8, as the "
@@ -343,6 +339,5 @@ xml_read (const char *filename, xml_start_fn start, void *opaque,
     vdi_set_error (error, EINVAL, "%s: %s, as after a crash or on a full disk: "
                    "it cannot be read as the .vbox file of a machine",
                    filename, lost);
-  free (data);
   return r;
 }
