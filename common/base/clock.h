@@ -3,6 +3,7 @@
 #ifndef VDI_CLOCK_H
 #define VDI_CLOCK_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <time.h>
 
@@ -37,6 +38,18 @@ clock_has_passed (const struct timespec *t)
 
   return now.tv_sec > t->tv_sec ||
          (now.tv_sec == t->tv_sec && now.tv_nsec >= t->tv_nsec);
+}
+
+/* pthread_cond_timedwait waits until such a point in time. */
+static inline void
+clock_cond_init (pthread_cond_t *cond)
+{
+  pthread_condattr_t attr;
+
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (cond, &attr);
+  pthread_condattr_destroy (&attr);
 }
 
 #endif /* VDI_CLOCK_H */

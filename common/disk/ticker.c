@@ -78,17 +78,13 @@ int
 ticker_start (struct vdi *vdi, struct ticker **ticker, struct vdi_error *error)
 {
   struct ticker *t = calloc (1, sizeof *t);
-  pthread_condattr_t attr;
   int err;
 
   if (t == NULL)
     return vdi_set_errno (error, ENOMEM, "starting the background thread");
   t->vdi = vdi;
   pthread_mutex_init (&t->lock, NULL);
-  pthread_condattr_init (&attr);
-  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
-  pthread_cond_init (&t->wake, &attr);
-  pthread_condattr_destroy (&attr);
+  clock_cond_init (&t->wake);
   err = pthread_create (&t->thread, NULL, ticker_main, t);
   if (err != 0) {
     pthread_cond_destroy (&t->wake);

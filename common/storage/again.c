@@ -16,14 +16,9 @@
 void
 again_init (struct again *a)
 {
-  pthread_condattr_t attr;
-
   *a = (struct again) { .open = 0 };
   pthread_mutex_init (&a->lock, NULL);
-  pthread_condattr_init (&attr);
-  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
-  pthread_cond_init (&a->changed, &attr);
-  pthread_condattr_destroy (&attr);
+  clock_cond_init (&a->changed);
 }
 
 void

@@ -84,6 +84,21 @@ def test_the_test():
     assert circle(files) == ["a/x.h", "b/y.h", "f.h", "a/x.h"]
 
 
+def test_names():
+    """What the papers name is there."""
+    code = "".join(read(os.path.join(top, name))
+                   for top in (COMMON, PLUGIN) for name in sources(top))
+    for paper in "docs/architecture.md", "CONTRIBUTING.md":
+        text = read(os.path.join(vditest.top_srcdir, paper))
+        files = re.findall(r"`([a-z/-]+/[a-z-]+\.[ch])`", text)
+        assert files, paper
+        for name in files:
+            assert any(os.path.exists(os.path.join(top, name))
+                       for top in (COMMON, vditest.top_srcdir)), name
+        for name in re.findall(r"`([a-z]+_[a-z_]+|[A-Z]+_[A-Z_]+)`", text):
+            assert re.search(r"\b%s\b" % name, code), name
+
+
 def test_families():
     families = {family(name) for name in sources(COMMON)}
     assert len(families) > 5
