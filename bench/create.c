@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
+#include "utils/bytes.h"
 #include "vdi.h"
 
 #define MIB (UINT64_C (1) << 20)

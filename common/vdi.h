@@ -15,8 +15,9 @@
  * (the first of which gives the image a new modification UUID).  A
  * process that dies without vdi_close leaves a correct image behind.
  *
- * Thread-safety: everything but vdi_open and vdi_close may be called on
- * one struct vdi from any number of threads at once.
+ * Thread-safety: all but opening, vdi_close and vdi_check_invariants may be
+ * called on one struct vdi from any number of threads at once, vdi_tick from
+ * one of them.
  *
  * Requests must lie inside the disk: offset + count <= vdi_size.  All
  * offsets, sizes and counts are in bytes and need no alignment.
@@ -30,11 +31,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-#include "base/listener.h"
-#include "base/uuid.h"
 #include "image/header.h"
 #include "storage/storage.h"
+#include "utils/error.h"
+#include "utils/listener.h"
+#include "utils/uuid.h"
 
 struct vdi;
 
@@ -225,8 +226,8 @@ extern int vdi_extents (struct vdi *, uint64_t count, uint64_t offset,
 extern int vdi_tick (struct vdi *, unsigned seconds,
                      struct vdi_error *);
 
-/* The invariants of image.h, commit.c and blockmap.h, checked on an open
- * image that no other thread uses.  0, or -1 and which one is broken.
+/* The invariants of disk.h, and of all that it names, checked on an open disk
+ * that no other thread uses.  0, or -1 and which one is broken.
  * For tests.
  */
 extern int vdi_check_invariants (struct vdi *, struct vdi_error *);

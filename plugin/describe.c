@@ -8,8 +8,8 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "base/text.h"
 #include "describe.h"
+#include "utils/text.h"
 
 static const char *
 type_in_words (const struct vdi_info *info)

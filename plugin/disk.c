@@ -8,10 +8,10 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "base/cleanup.h"
-#include "base/text.h"
 #include "disk.h"
 #include "report.h"
+#include "utils/cleanup.h"
+#include "utils/text.h"
 
 /* Set by disk_start before there are threads, constant until disk_stop. */
 static const struct options *options;

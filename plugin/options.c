@@ -13,8 +13,8 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "base/text.h"
 #include "options.h"
+#include "utils/text.h"
 
 /* Nobody wants to lose more than a day; and it keeps sums of times far
  * from any limit.

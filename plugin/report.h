@@ -9,7 +9,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "base/error.h"
+#include "utils/error.h"
 
 /* Report that what was asked for failed.  Sets errno to what the client
  * is to be told and returns -1, so that callbacks can write

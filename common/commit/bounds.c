@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "commit/bounds.h"
+#include "utils/bytes.h"
 
 void
 bounds_init (struct bounds *b, struct image *img, struct medium *medium)

@@ -9,7 +9,7 @@
  * All three are kept in struct image (header.n_alloc, header.uuid_mod,
  * file_length), as last written or set.
  *
- * Thread-safety: by whoever has the turn (reserve.h).
+ * Thread-safety: by whoever has the turn (reserve.h), or is alone.
  */
 #ifndef VDI_COMMIT_BOUNDS_H
 #define VDI_COMMIT_BOUNDS_H
@@ -17,9 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/error.h"
 #include "commit/medium.h"
 #include "image/image.h"
+#include "utils/error.h"
 
 struct bounds {
   /* Constant. */

@@ -102,14 +102,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
-#include "base/cleanup.h"
 #include "commit/bounds.h"
 #include "commit/commit.h"
 #include "commit/move.h"
 #include "commit/pending.h"
 #include "commit/reserve.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
 
 struct commit {
   /* Constant. */
@@ -196,7 +196,7 @@ commit_wake_with (struct commit *c, void (*wake) (void *opaque),
 
 /* Crash story 1.  With the turn. */
 static int
-start_session (struct commit *c, struct vdi_error *error)
+mark_changed (struct commit *c, struct vdi_error *error)
 {
   const struct vdi_uuid uuid_mod = vdi_uuid_new ();
 
@@ -225,7 +225,7 @@ commit_start_session (struct commit *c, struct vdi_error *error)
     return 0;
   reserve_begin_turn (&c->reserve);
   if (!c->session)
-    r = start_session (c, error);
+    r = mark_changed (c, error);
   reserve_end_turn (&c->reserve);
   return r;
 }

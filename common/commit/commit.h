@@ -32,9 +32,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-#include "base/listener.h"
 #include "image/image.h"
+#include "utils/error.h"
+#include "utils/listener.h"
 
 struct commit;
 

@@ -4,9 +4,9 @@
 
 #include <stdlib.h>
 
-#include "base/bitmap.h"
-#include "base/checked.h"
 #include "commit/indexes.h"
+#include "utils/bitmap.h"
+#include "utils/checked.h"
 
 static void
 find_unused (struct indexes *ix, const struct blockmap *map)

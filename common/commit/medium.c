@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
-#include "base/cleanup.h"
 #include "commit/medium.h"
+#include "utils/cleanup.h"
 
 void
 medium_init (struct medium *m, struct storage *st,

@@ -17,9 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-#include "base/listener.h"
 #include "storage/storage.h"
+#include "utils/error.h"
+#include "utils/listener.h"
 
 struct medium {
   /* Constant. */

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdbool.h>
 
-#include "base/checked.h"
 #include "commit/move.h"
+#include "utils/checked.h"
 
 /* What is at pos, and up to where?  What follows is mostly data, and is asked
  * for next: walking over all of it once is enough.

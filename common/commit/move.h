@@ -7,8 +7,8 @@
 
 #include <stdint.h>
 
-#include "base/error.h"
 #include "image/image.h"
+#include "utils/error.h"
 
 struct move {
   uint32_t block;

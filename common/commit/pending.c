@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checked.h"
-#include "base/cleanup.h"
 #include "commit/pending.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
 
 /* 16 bytes each, twice.  When it is full a commit makes room, at the cost
  * of one sync for so many allocations.

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bitmap.h"
-#include "base/checked.h"
-#include "base/cleanup.h"
 #include "commit/reserve.h"
+#include "utils/bitmap.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
 
 /* The crash tests' bounds are very low, or small images would never reach
  * them.

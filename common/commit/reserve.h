@@ -37,11 +37,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/error.h"
 #include "commit/bounds.h"
 #include "commit/indexes.h"
 #include "commit/move.h"
 #include "image/image.h"
+#include "utils/error.h"
 
 struct reserve {
   /* Constant. */

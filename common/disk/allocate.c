@@ -7,9 +7,9 @@
  */
 #include <config.h>
 
-#include "base/cleanup.h"
 #include "disk/chain.h"
 #include "disk/disk.h"
+#include "utils/cleanup.h"
 
 /* Write a part of a new block with zeros, unless they are there. */
 static int

@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
 #include "image/image.h"
+#include "utils/error.h"
 
 struct vdi;
 

@@ -15,15 +15,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
-#include "base/error.h"
-#include "base/text.h"
-#include "base/uuid.h"
 #include "disk/chain.h"
 #include "disk/disk.h"
 #include "image/header.h"
 #include "storage/storage.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
+#include "utils/error.h"
+#include "utils/text.h"
+#include "utils/uuid.h"
 #include "vdi.h"
 
 #define HEADER_LEN UINT32_C (0x190)

@@ -6,11 +6,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "base/cleanup.h"
 #include "disk/disk.h"
 #include "disk/parents.h"
 #include "disk/ticker.h"
 #include "find/discover.h"
+#include "utils/cleanup.h"
 
 void
 vdi_options_init (struct vdi_options *options)

@@ -24,11 +24,11 @@
  *   a stripe                    who changes a block's entry
  *   the turn (reserve.h)        header and length
  *   flush_lock (commit.c)       which commits are under way
- *   watch.lock                  whether writes are held
+ *   watch.lock                  those who wait while writes are held
  *   allocation lock (reserve.h) reserve, indexes, pending    writable_lock,
  *                                                            stripe, turn
  *   poison_lock (medium.h)      why it is poisoned           stripe, turn
- *   lock (ticker.c)             what the ticker is to do     writable_lock,
+ *   lock (ticker.c)             what the ticker is to do     stripe,
  *                                                            allocation lock
  *   lock (known.h)              what is known to be data     turn
  *   lock (storage/local.c)      locks on the file            writable_lock
@@ -38,7 +38,8 @@
  *
  * The turn is no mutex, but a flag under the allocation lock, which whoever
  * has it does not hold.  The first three, and that of local.c, are held across
- * I/O, the others for moments only.
+ * I/O, the others for moments only.  The plugin has one more, around all of
+ * these, for making the disk writable.
  *
  * Invariants (vdi_check_invariants):
  *   D1  What image.h says of each level.

@@ -6,9 +6,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "disk/parents.h"
 #include "find/discover.h"
+#include "utils/cleanup.h"
 
 bool
 parents_wanted (const struct vdi *vdi)

@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#include "base/checked.h"
+#include "utils/checked.h"
 
 struct piece {
   uint64_t pos;                 /* bytes from the start of the disk */

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "base/cleanup.h"
-#include "base/clock.h"
 #include "disk/disk.h"
 #include "disk/ticker.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
 
 struct ticker {
   struct vdi *vdi;              /* constant */

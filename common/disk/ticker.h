@@ -7,7 +7,7 @@
 #ifndef VDI_DISK_TICKER_H
 #define VDI_DISK_TICKER_H
 
-#include "base/error.h"
+#include "utils/error.h"
 
 struct vdi;
 struct ticker;

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "disk/disk.h"
 #include "disk/watch.h"
+#include "utils/clock.h"
 
 #define PATIENCE_MS 500         /* before the first write */
 #define PAUSE_MS 10             /* between two looks then */

@@ -27,14 +27,15 @@
 #include <stdbool.h>
 #include <time.h>
 
-#include "base/error.h"
+#include "utils/error.h"
 
 struct vdi;
 
 #define WATCH_TOLD 8
 
 struct watch {
-  _Atomic bool on;              /* set by watch_may_write */
+  _Atomic bool on;              /* set by watch_may_write, cleared by whoever
+                                 * looks, for good */
 
   bool said_unknown;            /* by whom it is opened, then under
                                  * vdi->writable_lock */

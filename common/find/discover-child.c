@@ -7,11 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/checked.h"
-#include "base/cleanup.h"
-#include "base/text.h"
 #include "find/discover.h"
 #include "find/search.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
+#include "utils/text.h"
 #include "vbox/machine.h"
 
 /* So many machines are asked about children at most, by somebody who wants

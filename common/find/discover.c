@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "find/discover.h"
 #include "find/search.h"
+#include "utils/text.h"
 
 int
 discover_header (const char *filename, struct vdi_header *header,

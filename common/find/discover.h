@@ -16,9 +16,9 @@
 
 #include <stddef.h>
 
-#include "base/error.h"
 #include "find/search.h"
 #include "image/header.h"
+#include "utils/error.h"
 #include "vdi.h"
 
 /* Never look at more files than this (of likely names, and as many others)

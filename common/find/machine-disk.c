@@ -13,11 +13,11 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include "base/cleanup.h"
-#include "base/text.h"
 #include "find/discover.h"
 #include "find/machine-files.h"
 #include "find/search.h"
+#include "utils/cleanup.h"
+#include "utils/text.h"
 #include "vbox/machine.h"
 
 #define CURRENT 0               /* index of the current state */

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/cleanup.h"
-#include "base/file.h"
 #include "find/discover.h"
 #include "find/machine-files.h"
+#include "utils/cleanup.h"
+#include "utils/file.h"
 
 static int
 out_of_memory (const struct machine_folders *f, struct vdi_error *error)

@@ -7,8 +7,8 @@
 
 #include <stddef.h>
 
-#include "base/error.h"
 #include "find/search.h"
+#include "utils/error.h"
 #include "vbox/machine.h"
 
 /* The directories of a machine, all absolute. */

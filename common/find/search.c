@@ -9,10 +9,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/cleanup.h"
-#include "base/file.h"
-#include "base/text.h"
 #include "find/search.h"
+#include "utils/cleanup.h"
+#include "utils/file.h"
+#include "utils/text.h"
 
 int
 file_start_read (const char *filename, bool allow_device,
@@ -211,32 +211,32 @@ compare_names (const void *a, const void *b)
   return strcmp (*(char *const *) a, *(char *const *) b);
 }
 
-struct names {
+struct listing {
   char **name;
   size_t nr;
 };
 
 static void
-cut_names (struct names *names, size_t max)
+cut_listing (struct listing *names, size_t max)
 {
   while (names->nr > max)
     free (names->name[--names->nr]);
 }
 
 static void
-free_names (struct names *names)
+free_listing (struct listing *names)
 {
-  cut_names (names, 0);
+  cut_listing (names, 0);
   free (names->name);
 }
 
 /* Sort names, and keep only the first max. */
 static void
-keep_first (struct names *names, size_t max, bool *more)
+keep_first (struct listing *names, size_t max, bool *more)
 {
   qsort (names->name, names->nr, sizeof *names->name, compare_names);
   *more |= names->nr > max;
-  cut_names (names, max);
+  cut_listing (names, max);
 }
 
 /* The first max names of a kind that may be files in a directory, in
@@ -244,7 +244,7 @@ keep_first (struct names *names, size_t max, bool *more)
  */
 static int
 list_directory (const char *dir, enum name_kind kind, size_t max,
-                struct names *names, bool *more)
+                struct listing *names, bool *more)
 {
   const size_t room = 2 * max + 1;
   CLEANUP_CLOSEDIR DIR *dp = opendir (dir);
@@ -278,7 +278,7 @@ visit_directory (struct search *s, size_t folder, enum name_kind kind,
                  visit_fn fn, void *opaque, struct vdi_error *error)
 {
   struct folder *const p = &s->folders[folder];
-  CLEANUP (free_names) struct names names = { .nr = 0 };
+  CLEANUP (free_listing) struct listing names = { .nr = 0 };
   size_t i;
   int r;
 

@@ -20,9 +20,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/error.h"
 #include "find/sightings.h"
 #include "image/header.h"
+#include "utils/error.h"
 
 enum name_kind {
   LIKELY_NAMES,                 /* *.vdi, {UUID}* and UUID*, in any case */

@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-#include "base/file.h"
-#include "base/uuid.h"
+#include "utils/error.h"
+#include "utils/file.h"
+#include "utils/uuid.h"
 
 /* A file that turned out to be an image. */
 struct sighting {

@@ -14,14 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bitmap.h"
-#include "base/bytes.h"
-#include "base/checked.h"
-#include "base/cleanup.h"
-#include "base/pages.h"
-#include "base/text.h"
 #include "image/blockmap.h"
 #include "image/fingerprint.h"
+#include "utils/bitmap.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
+#include "utils/pages.h"
+#include "utils/text.h"
 
 /* Entries that are read at once: the processor's cache holds them until
  * they are in their place.

@@ -6,10 +6,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "base/bitmap.h"
-#include "base/cleanup.h"
-#include "base/pages.h"
 #include "image/blockmap.h"
+#include "utils/bitmap.h"
+#include "utils/cleanup.h"
+#include "utils/pages.h"
 
 static uint64_t
 entries_size (uint32_t n)
@@ -42,7 +42,7 @@ blockmap_free (struct blockmap *map)
 
 /* From now on the entries of this block's page are kept. */
 static void
-keep_page (struct blockmap *map, uint32_t block)
+keep_entries (struct blockmap *map, uint32_t block)
 {
   const uint32_t page = block / BLOCKMAP_PAGE;
   const uint32_t start = page * BLOCKMAP_PAGE;
@@ -58,7 +58,7 @@ keep_page (struct blockmap *map, uint32_t block)
 void
 blockmap_move (struct blockmap *map, uint32_t block, uint32_t entry)
 {
-  keep_page (map, block);
+  keep_entries (map, block);
   atomic_store (&map->entries[block], ~entry);
 }
 

@@ -7,7 +7,8 @@
  *
  * Invariants (blockmap_check_invariants):
  *   M1  n_allocated is the number of allocated entries.
- *   M2  Every allocated entry is below high.
+ *   M2  In a sound map every allocated entry is below high; or, once the image
+ *       is written to, below next (indexes.h).
  *   M3  In a sound map no index occurs twice, and high <= n.
  *   M4  In a sound map no page is lost.
  *
@@ -22,9 +23,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/error.h"
 #include "image/header.h"
 #include "storage/storage.h"
+#include "utils/error.h"
 
 /* So many entries are kept, or not kept, together. */
 #define BLOCKMAP_PAGE 1024

@@ -21,8 +21,8 @@
 
 #include <sys/random.h>
 
-#include "base/checked.h"
 #include "image/fingerprint.h"
+#include "utils/checked.h"
 
 static int
 fill_random (void *buf, size_t size)

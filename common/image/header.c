@@ -8,12 +8,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
-#include "base/error.h"
-#include "base/uuid.h"
 #include "image/header.h"
 #include "image/other-format.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
+#include "utils/error.h"
+#include "utils/uuid.h"
 
 /* The pre-header (vdi-format.md 1.1). */
 #define OFF_MAGIC 0x40

@@ -21,8 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-#include "base/uuid.h"
+#include "utils/error.h"
+#include "utils/uuid.h"
 
 /* The pre-header (1.1), the 1.x header (1.2) and QEMU's padding. */
 #define VDI_HEADER_SIZE 512

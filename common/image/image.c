@@ -6,9 +6,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "base/checked.h"
 #include "image/image.h"
 #include "image/other-format.h"
+#include "utils/checked.h"
 
 int
 image_read_header (struct storage *st, struct vdi_header *header,

@@ -16,11 +16,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/error.h"
 #include "image/blockmap.h"
 #include "image/header.h"
 #include "image/known.h"
 #include "storage/storage.h"
+#include "utils/error.h"
 
 struct image {
   /* Constant after image_open. */

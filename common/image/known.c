@@ -5,10 +5,10 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "base/bitmap.h"
-#include "base/checked.h"
-#include "base/cleanup.h"
 #include "image/known.h"
+#include "utils/bitmap.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
 
 void
 known_init (struct known *k, const struct vdi_header *h)

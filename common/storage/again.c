@@ -8,10 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
-#include "base/clock.h"
 #include "storage/again.h"
 #include "storage/open.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
 
 void
 again_init (struct again *a)

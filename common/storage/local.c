@@ -24,10 +24,6 @@
 
 #include <linux/fs.h>
 
-#include "base/checked.h"
-#include "base/cleanup.h"
-#include "base/error.h"
-#include "base/file.h"
 #include "storage/dirty.h"
 #include "storage/lease.h"
 #include "storage/lock.h"
@@ -35,6 +31,10 @@
 #include "storage/space.h"
 #include "storage/storage.h"
 #include "storage/sync.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
+#include "utils/error.h"
+#include "utils/file.h"
 
 struct file {
   struct storage st;            /* first, so that one is the other */

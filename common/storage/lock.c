@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/error.h"
 #include "storage/lock.h"
+#include "utils/error.h"
 
 /* Byte HOLD + p: "I use permission p"; SHARE + p: "nobody else may". */
 #define HOLD        100

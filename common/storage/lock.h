@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 
-#include "base/error.h"
+#include "utils/error.h"
 
 /* What an open file holds; all false to begin with. */
 struct file_locks {

@@ -15,9 +15,9 @@
 
 #include <linux/magic.h>
 
-#include "base/cleanup.h"
-#include "base/file.h"
 #include "storage/open.h"
+#include "utils/cleanup.h"
+#include "utils/file.h"
 
 static const char *
 proc_name (int fd, char path[64])

@@ -13,8 +13,8 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 
-#include "base/checked.h"
 #include "storage/space.h"
+#include "utils/checked.h"
 
 /* Zeroing a range of a block device falls back, inside the kernel, on writing
  * zeros.  Does this one have a better way?

@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <sys/types.h>
 
-#include "base/checked.h"
-#include "base/cleanup.h"
-#include "base/error.h"
 #include "storage/storage.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
+#include "utils/error.h"
 
 /* Begin again what a signal interrupted.  True for sync as well: a sync
  * that met an error reports that error, so EINTR only says that it has

@@ -3,7 +3,7 @@
  *
  * A small table of operations, so that the core never calls the
  * operating system itself and runs unchanged over a file, a block
- * device, the crash simulator or (later) an NBD server.  Operations
+ * device, or the crash simulator.  Operations
  * return -1 and set errno; they are raw: reads and writes may be short
  * or fail with EINTR like the system calls of the same name.  The core
  * uses them only through the storage_* functions below, which finish
@@ -23,7 +23,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/error.h"
+#include "utils/error.h"
 
 struct storage;
 

@@ -12,8 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "storage/sync.h"
+#include "utils/cleanup.h"
 
 void
 sync_init (struct sync_calls *calls)

@@ -16,11 +16,11 @@
 
 #include <linux/kcmp.h>
 
-#include "base/cleanup.h"
-#include "base/file.h"
 #include "storage/users.h"
+#include "utils/cleanup.h"
+#include "utils/file.h"
 
-struct search {
+struct scan {
   int fd;
   struct file_id file;
   struct users *users;
@@ -96,7 +96,7 @@ is_runner (pid_t pid)
  * forked with it.  To the kernel that is open once.
  */
 static bool
-is_ours (const struct search *s, int descriptor)
+is_ours (const struct scan *s, int descriptor)
 {
   return (s->is_self && descriptor == s->fd) ||
          (descriptor >= 0 && syscall (SYS_kcmp, getpid (), s->pid, KCMP_FILE,
@@ -105,7 +105,7 @@ is_ours (const struct search *s, int descriptor)
 
 /* One of the process' descriptors is one of our file. */
 static void
-found (struct search *s, int descriptor, mode_t mode)
+found (struct scan *s, int descriptor, mode_t mode)
 {
   struct user *u = mode & S_IWUSR ? &s->users->writer : &s->users->reader;
 
@@ -145,7 +145,7 @@ identify_mapped (int dirfd, const char *name, struct file_id *id)
 }
 
 static void
-look_at_link (struct search *s, int dirfd, const char *name, bool mapped)
+look_at_link (struct scan *s, int dirfd, const char *name, bool mapped)
 {
   struct file_id id;
 
@@ -157,7 +157,7 @@ look_at_link (struct search *s, int dirfd, const char *name, bool mapped)
 
 /* It cannot be looked into; its name can. */
 static void
-cannot_look (struct search *s)
+cannot_look (struct scan *s)
 {
   const struct user u = describe (s->pid);
 
@@ -168,7 +168,7 @@ cannot_look (struct search *s)
 }
 
 static void
-look_at_process (struct search *s, bool mapped)
+look_at_process (struct scan *s, bool mapped)
 {
   CLEANUP_CLOSEDIR DIR *links =
     open_part (s->pid, mapped ? "map_files" : "fd");
@@ -187,7 +187,7 @@ look_at_process (struct search *s, bool mapped)
 }
 
 static void
-look_at_all (struct search *s, bool mapped)
+look_at_all (struct scan *s, bool mapped)
 {
   CLEANUP_CLOSEDIR DIR *processes = opendir ("/proc");
   struct dirent *d;
@@ -204,7 +204,7 @@ look_at_all (struct search *s, bool mapped)
 void
 users_find (int fd, struct users *users)
 {
-  struct search s = { .fd = fd, .users = users };
+  struct scan s = { .fd = fd, .users = users };
 
   *users = (struct users) { .ourselves = false };
   if (!identify (fd, "", &s.file))

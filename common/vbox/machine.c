@@ -7,8 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/checked.h"
-#include "base/cleanup.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
 #include "vbox/machine.h"
 #include "vbox/xml.h"
 

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
-#include "base/uuid.h"
+#include "utils/error.h"
+#include "utils/uuid.h"
 
 /* No index: the parent of a base image, an image that was not found. */
 #define MACHINE_NONE SIZE_MAX

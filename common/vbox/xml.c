@@ -26,9 +26,9 @@
 #include <libxml/parser.h>
 #include <libxml/xmlerror.h>
 
-#include "base/checked.h"
-#include "base/cleanup.h"
-#include "base/file.h"
+#include "utils/checked.h"
+#include "utils/cleanup.h"
+#include "utils/file.h"
 #include "vbox/xml.h"
 
 /* The time libxml2 takes grows with the square of these. */

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/error.h"
+#include "utils/error.h"
 
 /* Machine files are some 10 KiB; with many snapshots, a few MiB. */
 #define XML_MAX_BYTES (16 << 20)

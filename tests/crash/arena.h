@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/uuid.h"
+#include "utils/uuid.h"
 
 extern void arena_init (void *memory, size_t size); /* NULL: malloc again */
 extern size_t arena_used (void); /* bytes from the start of the memory */

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "disk.h"
+#include "utils/bytes.h"
 
 #define CHUNK 1024              /* contents that are allocated at once */
 

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checked.h"
 #include "disk.h"
+#include "utils/checked.h"
 
 #define MAX_SYNCS 16            /* at a time */
 #define MAX_SIZES 16            /* versions of the size */

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
 #include "image/header.h"
 #include "judge.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
 
 #define COUNT_OFFSET 388        /* vdi-format.md 1.2: n_alloc... */
 #define UUID_OFFSET 408         /* ... and uuid_mod */

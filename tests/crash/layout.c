@@ -9,10 +9,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "image-file.h"
 #include "image/header.h"
 #include "layout.h"
+#include "utils/bytes.h"
 
 static struct vdi_uuid
 uuid_of (uint32_t number)

@@ -27,11 +27,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "disk.h"
 #include "image/header.h"
 #include "rng.h"
 #include "rules.h"
+#include "utils/bytes.h"
 #include "vdi.h"
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "rules.h"
+#include "utils/bytes.h"
 
 #define FREE UINT32_C (0xffffffff)
 #define ZERO UINT32_C (0xfffffffe)

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
 #include "image/header.h"
 #include "scenario.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
 
 #define IMAGE 1                 /* disk_tag.image */
 #define PARENT 10               /* and following */

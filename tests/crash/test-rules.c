@@ -15,11 +15,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "image-file.h"
 #include "peer.h"
 #include "rng.h"
 #include "rules.h"
+#include "utils/bytes.h"
 
 #define ROUNDS 400
 

@@ -12,8 +12,8 @@
 #include <sys/mman.h>
 
 #include "arena.h"
-#include "base/bytes.h"
 #include "coop.h"
+#include "utils/bytes.h"
 #include "world.h"
 
 #define ARENA_SIZE (512 * 1024)

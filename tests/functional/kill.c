@@ -37,12 +37,12 @@
 
 #include <libnbd.h>
 
-#include "base/bytes.h"
 #include "child.h"
 #include "guest.h"
 #include "peer.h"
 #include "rng.h"
 #include "rules.h"
+#include "utils/bytes.h"
 
 #define CLIENTS 4
 #define IMAGE_TAG 7

@@ -38,7 +38,7 @@ def sources(top):
 
 
 def family(name):
-    """base/error.h is of base, vdi.h of vdi.h."""
+    """utils/error.h is of utils, vdi.h of vdi.h."""
     return name.split("/")[0]
 
 
@@ -122,7 +122,7 @@ def test_plugin():
     for name, includes in own.items():
         for included in includes:
             assert included in own or included == "vdi.h" \
-                or family(included) == "base", (name, included)
+                or family(included) == "utils", (name, included)
 
 
 def test_nbdkit():

@@ -2,9 +2,9 @@
 /* Images in memory: see disk-in-memory.h. */
 #include <config.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
 #include "disk-in-memory.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
 
 #define MAP_OFF 512
 

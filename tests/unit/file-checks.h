@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
 #include "storage/storage.h"
 #include "test.h"
+#include "utils/error.h"
 
 #define K 1024
 #define M (1024 * K)

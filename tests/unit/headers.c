@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "headers.h"
 #include "test.h"
+#include "utils/bytes.h"
 
 /* vdi-format.md 1.2 and 1.3 */
 static const struct field fields_1[] = {

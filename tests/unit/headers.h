@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-#include "base/error.h"
 #include "image/header.h"
+#include "utils/error.h"
 
 #define MiB UINT32_C (0x100000)
 #define NAME "some dir/disk.vdi"

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
 #include "hostile.h"
 #include "image/header.h"
 #include "memory-storage.h"
 #include "test.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
 #include "vdi.h"
 
 #define BLOCK UINT64_C (4096)           /* of the images before they were */

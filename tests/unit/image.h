@@ -13,10 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/uuid.h"
 #include "image/header.h"
 #include "test.h"
 #include "tmpdir.h"
+#include "utils/uuid.h"
 
 static inline void
 image_setup (void)

@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/checked.h"
 #include "map-file.h"
 #include "test.h"
+#include "utils/checked.h"
 
 /* Up to where is it as at offset? */
 static bool

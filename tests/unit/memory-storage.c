@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checked.h"
 #include "memory-storage.h"
 #include "test.h"
+#include "utils/checked.h"
 
 struct memory_storage {
   struct storage st;            /* first, so that one is the other */

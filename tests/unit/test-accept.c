@@ -17,9 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
 #include "test.h"
 #include "tmpdir.h"
+#include "utils/bytes.h"
 #include "vdi.h"
 
 #define MiB UINT32_C (0x100000)

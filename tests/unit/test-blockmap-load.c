@@ -11,11 +11,11 @@
 
 #include <sys/resource.h>
 
-#include "base/bitmap.h"
 #include "commit/indexes.h"
 #include "image/blockmap.h"
 #include "map-file.h"
 #include "test.h"
+#include "utils/bitmap.h"
 
 #define MiB (UINT64_C (1) << 20)
 

@@ -8,9 +8,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
 #include "test.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
 
 static const uint64_t values[] = {
   0, 1, 0x7f, 0x80, 0xff, 0x100, 0x7fffffff, 0x80000000, 0xfffffffe,

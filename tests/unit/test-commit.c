@@ -6,8 +6,8 @@
 
 #include <errno.h>
 
-#include "base/bytes.h"
 #include "disk-in-memory.h"
+#include "utils/bytes.h"
 
 #define B 4096
 #define N 64

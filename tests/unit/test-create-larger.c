@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "disk-in-memory.h"
 #include "image/header.h"
+#include "utils/bytes.h"
 
 #define KiB UINT64_C (1024)
 #define MiB UINT64_C (0x100000)

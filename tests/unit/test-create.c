@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "fixture.h"
 #include "image/header.h"
 #include "memory-storage.h"
 #include "test.h"
+#include "utils/bytes.h"
 #include "vdi.h"
 
 #define MiB UINT64_C (0x100000)

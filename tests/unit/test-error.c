@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/error.h"
 #include "test.h"
+#include "utils/error.h"
 
 static void
 test_cut (void)

@@ -9,9 +9,9 @@
 #include <sys/inotify.h>
 #include <time.h>
 
-#include "base/file.h"
 #include "test.h"
 #include "tmpdir.h"
+#include "utils/file.h"
 
 static char *name, *fifo;
 
@@ -33,6 +33,11 @@ test_regular (void)
 
   make_file ("text");
   fd = file_open (name, 0, &sb);
+  CHECK (fd >= 0);
+  CHECK ((fcntl (fd, F_GETFL) & (O_ACCMODE | O_NONBLOCK)) == O_NONBLOCK);
+  CHECK (close (fd) == 0);
+
+  fd = file_open (name, FILE_WAITS, &sb);
   CHECK (fd >= 0);
   CHECK (S_ISREG (sb.st_mode) && sb.st_size == 4);
   CHECK (fcntl (fd, F_GETFD) == FD_CLOEXEC);

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "fixture.h"
 #include "headers.h"
 #include "image/header.h"
 #include "test.h"
+#include "utils/bytes.h"
 
 static void
 test_fields_1 (void)

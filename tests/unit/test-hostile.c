@@ -16,11 +16,11 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
 #include "hostile.h"
 #include "image/header.h"
 #include "test.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
 
 #define BLOCK 4096u
 #define BLOCKS 8u

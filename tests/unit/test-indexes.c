@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bitmap.h"
-#include "base/checked.h"
 #include "commit/indexes.h"
 #include "image/blockmap.h"
 #include "test.h"
+#include "utils/bitmap.h"
+#include "utils/checked.h"
 
 /* Fails the test with the invariant that is broken. */
 static void

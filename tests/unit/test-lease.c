@@ -369,13 +369,13 @@ test_signal (void)
  * wants the file, and it takes its time.
  */
 static char *served;
-static volatile sig_atomic_t wanted;
+static _Atomic bool wanted;
 
 static void
 is_wanted (int sig)
 {
   (void) sig;
-  wanted = 1;
+  wanted = true;
 }
 
 static void *

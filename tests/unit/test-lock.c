@@ -15,11 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/error.h"
 #include "child.h"
 #include "storage/storage.h"
 #include "test.h"
 #include "tmpdir.h"
+#include "utils/error.h"
 
 static char *image;
 static struct vdi_error error;

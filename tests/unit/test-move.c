@@ -4,9 +4,9 @@
 
 #include <errno.h>
 
-#include "base/bytes.h"
 #include "commit/move.h"
 #include "disk-in-memory.h"
+#include "utils/bytes.h"
 
 #define PAGE 4096               /* holes of memory storages are such */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Zeroed memory for large arrays: common/base/pages.c. */
+/* Zeroed memory for large arrays: common/utils/pages.c. */
 #include <config.h>
 
 #include <stdio.h>
@@ -8,8 +8,8 @@
 
 #include <sys/mman.h>
 
-#include "base/pages.h"
 #include "test.h"
+#include "utils/pages.h"
 
 /* Bytes of address space in use. */
 static uint64_t

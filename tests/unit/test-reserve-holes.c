@@ -6,8 +6,8 @@
 
 #include <errno.h>
 
-#include "base/checked.h"
 #include "reserve-checks.h"
+#include "utils/checked.h"
 
 /* An image with blocks 0... at these indexes, full of old bytes. */
 static void

@@ -7,9 +7,9 @@
 
 #include <errno.h>
 
-#include "base/bytes.h"
-#include "base/checked.h"
 #include "disk-in-memory.h"
+#include "utils/bytes.h"
+#include "utils/checked.h"
 
 #define B 512
 

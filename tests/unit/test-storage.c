@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/types.h>
 
-#include "base/error.h"
 #include "storage/storage.h"
 #include "test.h"
+#include "utils/error.h"
 
 /* What the next calls answer: at most so many bytes, or, if negative,
  * -errno.  After the last, everything succeeds in full.

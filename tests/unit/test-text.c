@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#include "base/text.h"
 #include "test.h"
+#include "utils/text.h"
 
 /* Not a literal, which could not be changed, and with exactly its size, so
  * that the sanitizers see what is read behind it.

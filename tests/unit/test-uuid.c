@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#include "base/uuid.h"
 #include "test.h"
+#include "utils/uuid.h"
 
 /* As observed in an image and in the program that printed it. */
 static const struct vdi_uuid stored = { {

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "headers.h"
 #include "image/header.h"
 #include "test.h"
+#include "utils/bytes.h"
 
 /* Every check, at its limits.  The base is the header of
  * make_header, changed in up to four places; the file is long enough if

@@ -7,8 +7,8 @@
 
 #include <sys/mman.h>
 
-#include "base/checked.h"
-#include "base/pages.h"
+#include "utils/checked.h"
+#include "utils/pages.h"
 
 /* Small ones come from malloc, where the tools that find wrong accesses
  * look after them.

@@ -6,10 +6,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "base/error.h"
-#include "base/text.h"
+#include "utils/error.h"
+#include "utils/text.h"
 
-static void
+static void __attribute__ ((format (printf, 3, 0)))
 set (struct vdi_error *error, int err, const char *fs, va_list args)
 {
   vsnprintf (error->message, sizeof error->message, fs, args);

@@ -8,7 +8,7 @@
 
 #include <uuid/uuid.h>
 
-#include "base/uuid.h"
+#include "utils/uuid.h"
 
 /* libuuid keeps UUIDs in the order in which they are printed.  Swapping
  * the bytes of the first three fields leads there and back.

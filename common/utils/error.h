@@ -3,7 +3,7 @@
  *
  * Every function of the core that can fail takes a struct vdi_error *
  * as its last argument, returns -1 on failure, and has then filled it
- * in.  It is not touched on success.  The pointer must not be NULL.
+ * in.  After success it says nothing.  The pointer must not be NULL.
  *
  * err is what an NBD client is told.  The core uses only
  *   EIO        damage, I/O errors, a poisoned image

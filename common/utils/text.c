@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/text.h"
+#include "utils/text.h"
 
 /* Well-formed UTF-8 (Unicode standard, table 3-7): the range of the first
  * byte, that of the second, and how many bytes there are.  All others

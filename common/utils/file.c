@@ -8,8 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/file.h"
+#include "utils/clock.h"
+#include "utils/file.h"
 
 /* How long the kernel leaves a lease to who has to give it back, and more. */
 #define LEASE_MS 50000
@@ -67,7 +67,7 @@ file_open (const char *filename, unsigned how, struct stat *sb)
     return -1;
   fd = how & FILE_WAITS ? file_open_waiting (filename, flags)
                         : open (filename, flags);
-  if (fd >= 0)
+  if (fd >= 0 && how & FILE_WAITS)
     fd = file_may_wait (fd);
   /* The name may stand for something else by now. */
   if (fd >= 0 && (fstat (fd, sb) == -1 || !is_wanted (sb, how)))

@@ -33,14 +33,14 @@ file_id_equal (struct file_id a, struct file_id b)
 
 /* How file_open opens. */
 #define FILE_OR_DEVICE 1        /* a block device will do, too */
-#define FILE_WAITS 2            /* see file_open_waiting */
+#define FILE_WAITS 2            /* for those of file_open_waiting, and later
+                                 * when it is read or written */
 
 /* Open a regular file for reading.  Whatever else has that name, such as a
  * FIFO or a terminal, is neither waited for nor opened, as some only need to
  * be opened to do something: EMEDIUMTYPE says so, and *sb what it is.  If it
  * cannot be opened for another reason, errors are those of open(2), and *sb
- * is what is known of it, or all zero.  Once it is open, reading may wait as
- * usual.
+ * is what is known of it, or all zero.
  */
 extern int file_open (const char *filename, unsigned how, struct stat *sb);
 

@@ -2,8 +2,9 @@
 /* Who listens to what the core has to say beside its errors: the person who
  * opened the image (warn), and the one who debugs (debug).
  *
- * Both functions are called with one line, may be called from any thread, and
- * must not call back into the core.  NULL: nobody wants to know.  A debug
+ * Both functions are called with one line, may be called from any thread and
+ * with locks held, so that they should not take long, and must not call back
+ * into the core.  NULL: nobody wants to know.  A debug
  * message begins with its topic and a colon, so that it can be asked for
  * alone: "chain: " (looking for parents), "commit: " (when metadata reaches
  * the file), "lease: " (other programs that have the image open).
@@ -11,7 +12,7 @@
 #ifndef VDI_LISTENER_H
 #define VDI_LISTENER_H
 
-#include "base/text.h"
+#include "utils/text.h"
 
 struct vdi_listener {
   void (*warn) (void *opaque, const char *message);
