@@ -38,7 +38,7 @@ write_old (struct vdi *vdi, const struct new_block *nb, uint32_t old_entry,
   if (old_entry == VDI_FREE && start + from < vdi->size) {
     shown = MIN (to, vdi->size - start);
     if (chain_copy (vdi, 1, start + from, start + shown, img->st, file_base,
-                   nb->zeroed, error) == -1)
+                    nb->zeroed, error) == -1)
       return -1;
   }
   return write_zeros (vdi, nb, file_base + start + shown, to - shown, error);

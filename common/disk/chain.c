@@ -138,8 +138,8 @@ chain_read (const struct vdi *vdi, size_t level, void *buf, size_t count,
 
 int
 chain_copy (const struct vdi *vdi, size_t level, uint64_t from, uint64_t to,
-           struct storage *st, uint64_t file_base, bool zeroed,
-           struct vdi_error *error)
+            struct storage *st, uint64_t file_base, bool zeroed,
+            struct vdi_error *error)
 {
   struct run run;
   int r = 0;

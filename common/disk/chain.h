@@ -57,7 +57,7 @@ extern int chain_missing (const struct vdi *, const struct run *,
  * the file reads as zeros there already.
  */
 extern int chain_copy (const struct vdi *, size_t level, uint64_t from,
-                      uint64_t to, struct storage *, uint64_t file_base,
-                      bool zeroed, struct vdi_error *);
+                       uint64_t to, struct storage *, uint64_t file_base,
+                       bool zeroed, struct vdi_error *);
 
 #endif /* VDI_DISK_CHAIN_H */

@@ -279,7 +279,7 @@ write_straddling (struct storage *st, const struct vdi_header *h,
   const uint64_t base = vdi_block_offset (h, 0) - start; /* modulo 2^64 */
 
   if (chain_copy (parent, 0, start, parent_end, st, base, st->grows_zero,
-                 error) == -1)
+                  error) == -1)
     return -1;
   if (st->grows_zero)
     return 0;

@@ -6,8 +6,8 @@
  * Only headers are read, no locks are taken, nothing is changed.
  *
  * All look-ups of one purpose (opening a disk, finding one of a machine)
- * share a search, from search_init to search_free: its places are read
- * once, and only when something has to be looked up.  Look-ups add places
+ * share a search, from search_init to search_free: its folders are read
+ * once, and only when something has to be looked up.  Look-ups add folders
  * to it, and find what was seen in those of earlier ones, too.  Directories
  * are not descended into; the same file reached by two names counts once.
  */
