@@ -53,6 +53,10 @@ check_damaged (struct memory *m, const char *words)
 
   vdi_get_info (vdi, &info);
   CHECK (info.damaged);
+  /* Before the file is opened for that, which may change much (an overlay
+   * copies all of it): that it cannot be is not found out.
+   */
+  m->read_only = true;
   FAILS (vdi_make_writable (vdi, &error), EINVAL);
   SAYS ("disk.vdi");
   SAYS (words);
